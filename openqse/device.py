@@ -1,0 +1,190 @@
+"""The device contract: what every QPU driver offers, the emulator or somebody's real stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openqse.errors import ConfigurationError
+from openqse.program.circuit import Circuit
+from openqse.program.observable import PauliSum
+
+#: Group of entry points under which a package names the factory of its device.
+ENTRY_POINTS = "openqse.devices"
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a device offers. What is not declared here is refused with ``NotSupported``.
+
+    Attributes:
+        num_qubits: qubits a program may use.
+        native_gates: names of the gates that the device executes as such.
+        coupling: pairs of qubits that two-qubit gates may act on; None means all pairs.
+        formats: program formats that ``prepare`` accepts.
+        max_shots: largest number of shots in one task.
+        dynamic_circuits: mid-circuit measurement and reset.
+        logical: the qubits are error-corrected.
+        expectation: ``expectation`` is offered.
+        timing: seconds by name of what takes them (``"x"``, ``"readout"``, ``"reset"`` …).
+    """
+
+    num_qubits: int
+    native_gates: tuple[str, ...]
+    formats: tuple[str, ...]
+    max_shots: int
+    coupling: tuple[tuple[int, int], ...] | None = None
+    dynamic_circuits: bool = False
+    logical: bool = False
+    expectation: bool = False
+    timing: Mapping[str, float] = field(default_factory=dict)
+
+    def to_wire(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_wire(body: dict[str, Any]) -> Capabilities:
+        coupling = body.get("coupling")
+        return Capabilities(
+            **{
+                **body,
+                "native_gates": tuple(body["native_gates"]),
+                "formats": tuple(body["formats"]),
+                "coupling": None if coupling is None else tuple((a, b) for a, b in coupling),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Outcome of sampling.
+
+    Attributes:
+        memory: uint8 ``(k, shots, ceil(num_clbits / 8))``; classical bit ``i`` is bit ``i % 8``
+            (least significant first) of byte ``i // 8``.
+        qpu_time_ns: QPU time of all ``k`` sets together, nanoseconds.
+    """
+
+    memory: NDArray[np.uint8]
+    qpu_time_ns: int
+
+
+@dataclass(frozen=True)
+class Expectations:
+    """Outcome of an expectation.
+
+    Attributes:
+        values: float64 ``(k,)``.
+        qpu_time_ns: QPU time of all ``k`` sets together, nanoseconds.
+    """
+
+    values: NDArray[np.float64]
+    qpu_time_ns: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibration: its id (named in every result) and its figures."""
+
+    id: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """Whether the device can run tasks now, and why not."""
+
+    online: bool
+    reason: str = ""
+
+
+class Device(Protocol):
+    """A QPU driver. Called from one thread at a time, never from an event loop.
+
+    ``stopped`` is asked between slices of a run; once it is true the device raises
+    ``TaskCancelled`` as soon as it can.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def prepare(self, program: Circuit) -> Any:
+        """Checks and translates a program once, so that running it needs parameters alone.
+
+        Raises:
+            NotSupported: the program needs what the device does not offer.
+        """
+        ...
+
+    def run(
+        self,
+        prepared: Any,
+        parameters: NDArray[np.float64],
+        shots: int,
+        seed: int | None,
+        stopped: Callable[[], bool],
+    ) -> Samples:
+        """Samples a prepared program.
+
+        Args:
+            parameters: float64 ``(k, n_parameters)``.
+            shots: shots for each of the ``k`` sets.
+            seed: equal seeds give equal samples; None draws one.
+
+        Raises:
+            TaskCancelled, DeviceError, NotSupported.
+        """
+        ...
+
+    def expectation(
+        self,
+        prepared: Any,
+        observable: PauliSum,
+        parameters: NDArray[np.float64],
+        stopped: Callable[[], bool],
+    ) -> Expectations:
+        """The observable's expectation for each of the ``k`` rows of ``parameters``.
+
+        Raises:
+            TaskCancelled, DeviceError, NotSupported.
+        """
+        ...
+
+    def calibration(self) -> Calibration: ...
+
+    def status(self) -> DeviceStatus: ...
+
+    def close(self) -> None: ...
+
+
+def load(name: str, profile: str | None = None) -> Device:
+    """The device that an installed package offers under ``name``.
+
+    Args:
+        profile: the device's own configuration: a name that it knows, or a path; None is its default.
+
+    Raises:
+        ConfigurationError: no such device is installed, or it does not know the profile.
+    """
+    found = entry_points(group=ENTRY_POINTS)
+    for point in found:
+        if point.name == name:
+            try:
+                factory = point.load()
+            except ImportError as error:
+                raise ConfigurationError(
+                    f"device {name!r} cannot be loaded: {error}",
+                    remedy=f"Install its dependencies, for example: pip install 'openqse[{name}]'",
+                ) from error
+            device: Device = factory(profile)
+            return device
+    known = ", ".join(sorted(point.name for point in found)) or "none"
+    raise ConfigurationError(
+        f"no device {name!r} is installed (installed: {known})",
+        remedy="Install the package that offers it, or correct the name",
+    )

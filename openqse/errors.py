@@ -1,0 +1,155 @@
+"""Typed errors: what happened, in which layer of the stack, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class OpenQSEError(Exception):
+    """Base of every error of this project.
+
+    Attributes:
+        code: stable name of the error class on the wire.
+        message: what happened.
+        layer: where in the stack: ``client``, ``node agent``, ``QPU agent``, ``device``, ``slurmctld``.
+        remedy: what the reader can do about it.
+        details: plain values for programs (for example ``line`` and ``construct`` of a program error).
+    """
+
+    code: ClassVar[str] = "error"
+    default_remedy: ClassVar[str] = ""
+
+    def __init__(
+        self, message: str, *, layer: str = "client", remedy: str = "", **details: Any
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.layer = layer
+        self.remedy = remedy or self.default_remedy
+        self.details = details
+
+    def __str__(self) -> str:
+        text = f"{self.layer}: {self.message}"
+        return f"{text}. {self.remedy}" if self.remedy else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return from_wire, (self.to_wire(),)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The error as plain values, for an ``error`` message."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "layer": self.layer,
+            "remedy": self.remedy,
+            "details": self.details,
+        }
+
+
+class ProgramError(OpenQSEError):
+    """The program's text or form is not valid; ``details`` has ``line`` and ``construct``."""
+
+    code = "program"
+
+
+class NotSupported(OpenQSEError):
+    """Valid, but not offered: by the reader, the device or this version."""
+
+    code = "not-supported"
+
+
+class ArgumentError(OpenQSEError, ValueError):
+    """An argument of a call is out of range or of the wrong shape."""
+
+    code = "argument"
+
+
+class LimitExceeded(OpenQSEError):
+    """A cap was hit; ``details['limit']`` names it."""
+
+    code = "limit"
+
+
+class NoLease(OpenQSEError):
+    """The job holds no lease of the QPU it asks for."""
+
+    code = "no-lease"
+
+
+class StaleLease(OpenQSEError):
+    """The lease was granted again since; this holder's generation is old."""
+
+    code = "stale-lease"
+
+
+class LeaseDenied(OpenQSEError):
+    """A QPU agent did not grant the lease that a job asked for at its start."""
+
+    code = "lease-denied"
+
+
+class AgentUnavailable(OpenQSEError):
+    """An agent does not answer within its deadline."""
+
+    code = "agent-unavailable"
+
+
+class ProtocolError(OpenQSEError):
+    """A message is malformed, too large, of an unknown version or kind."""
+
+    code = "protocol"
+
+
+class UnknownProgram(OpenQSEError):
+    """The QPU agent no longer has the program that a task names; the client sends it again."""
+
+    code = "unknown-program"
+
+
+class TaskCancelled(OpenQSEError):
+    """The task was cancelled before it ended."""
+
+    code = "cancelled"
+
+
+class DeadlineExceeded(OpenQSEError, TimeoutError):
+    """A task's or a call's deadline passed."""
+
+    code = "deadline"
+
+
+class DeviceError(OpenQSEError):
+    """The device failed while it prepared or ran a program."""
+
+    code = "device"
+
+
+class SlurmError(OpenQSEError):
+    """Slurm could not be asked, or does not confirm what a job claims."""
+
+    code = "slurm"
+
+
+class ConfigurationError(OpenQSEError):
+    """A configuration or site file is wrong; the message names file and key."""
+
+    code = "configuration"
+
+
+def _classes(root: type[OpenQSEError]) -> dict[str, type[OpenQSEError]]:
+    found = {root.code: root}
+    for child in root.__subclasses__():
+        found |= _classes(child)
+    return found
+
+
+def from_wire(body: dict[str, Any]) -> OpenQSEError:
+    """The error that ``OpenQSEError.to_wire`` wrote; an unknown code becomes the base class."""
+    cls = _classes(OpenQSEError).get(str(body.get("code")), OpenQSEError)
+    details = body.get("details")
+    return cls(
+        str(body.get("message", "no message")),
+        layer=str(body.get("layer", "unknown layer")),
+        remedy=str(body.get("remedy", "")),
+        **{str(k): v for k, v in details.items()} if isinstance(details, dict) else {},
+    )

@@ -1,0 +1,1 @@
+"""What runs: circuits as flat arrays, OpenQASM text read into them, observables."""
