@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from openqse.errors import ConfigurationError
+from openqse.errors import ConfigurationError, DeviceError, OpenQSEError
 from openqse.program.circuit import Circuit
 from openqse.program.observable import PauliSum
 
@@ -85,6 +86,33 @@ class Expectations:
 
     values: NDArray[np.float64]
     qpu_time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a task asks of a device.
+
+    Attributes:
+        program: id of the program (SHA-256, 32 bytes).
+        parameters: float64 ``(k, n_parameters)``.
+        shots: shots for each of the ``k`` sets; 0 where an observable is given.
+        seed: for equal samples; None draws one.
+        observable: its expectation is asked for instead of samples.
+    """
+
+    program: bytes
+    parameters: NDArray[np.float64]
+    shots: int = 0
+    seed: int | None = None
+    observable: PauliSum | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a task gave: samples or expectation values, and under which calibration."""
+
+    data: Samples | Expectations
+    calibration: str
 
 
 @dataclass(frozen=True)
@@ -162,11 +190,38 @@ class Device(Protocol):
     def close(self) -> None: ...
 
 
+@contextmanager
+def typed_errors() -> Iterator[None]:
+    """Turns whatever a device raises beside the typed errors into ``DeviceError``."""
+    try:
+        yield
+    except OpenQSEError:
+        raise
+    except Exception as error:
+        raise DeviceError(f"{type(error).__name__}: {error}", layer="device") from error
+
+
+def execute(device: Device, prepared: Any, work: Work, stopped: Callable[[], bool]) -> Outcome:
+    """Runs one task on a device.
+
+    Raises:
+        OpenQSEError: as the device says; ``DeviceError`` for anything else it raises.
+    """
+    with typed_errors():
+        data: Samples | Expectations
+        if work.observable is None:
+            data = device.run(prepared, work.parameters, work.shots, work.seed, stopped)
+        else:
+            data = device.expectation(prepared, work.observable, work.parameters, stopped)
+        return Outcome(data, device.calibration().id)
+
+
 def load(name: str, profile: str | None = None) -> Device:
     """The device that an installed package offers under ``name``.
 
     Args:
-        profile: the device's own configuration: a name that it knows, or a path; None is its default.
+        profile: the device's own configuration: a name that it knows, or a path; None means its
+            default.
 
     Raises:
         ConfigurationError: no such device is installed, or it does not know the profile.

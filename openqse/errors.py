@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class OpenQSEError(Exception):
@@ -11,22 +11,30 @@ class OpenQSEError(Exception):
     Attributes:
         code: stable name of the error class on the wire.
         message: what happened.
-        layer: where in the stack: ``client``, ``node agent``, ``QPU agent``, ``device``, ``slurmctld``.
+        layer: where in the stack: ``client``, ``node agent``, ``QPU agent``, ``device`` or
+            ``slurmctld``.
         remedy: what the reader can do about it.
-        details: plain values for programs (for example ``line`` and ``construct`` of a program error).
+        details: plain values for programs, such as ``line`` and ``construct`` of a program error.
     """
 
     code: ClassVar[str] = "error"
     default_remedy: ClassVar[str] = ""
 
     def __init__(
-        self, message: str, *, layer: str = "client", remedy: str = "", **details: Any
+        self, message: str, *, layer: str | None = None, remedy: str = "", **details: Any
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.layer = layer
+        self.layer = layer or "client"
+        self._placed = layer is not None
         self.remedy = remedy or self.default_remedy
         self.details = details
+
+    def at(self, layer: str) -> Self:
+        """Says in which layer shared code raised the error; one that names its layer keeps it."""
+        if not self._placed:
+            self.layer, self._placed = layer, True
+        return self
 
     def __str__(self) -> str:
         text = f"{self.layer}: {self.message}"

@@ -1,0 +1,1 @@
+"""The agents: one on each compute node, one for each QPU, and the administrator's commands."""

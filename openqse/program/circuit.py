@@ -33,7 +33,7 @@ _ARRAYS: dict[str, Any] = {
 
 
 class Operation(NamedTuple):
-    """One operation, for reading: targets follow controls in ``qubits``; ``angles`` index the angles."""
+    """One operation, for reading: in ``qubits`` controls come first; ``angles`` are indices."""
 
     op: Op
     controls: int
@@ -49,8 +49,8 @@ class Circuit:
     Operation ``i`` has code ``opcodes[i]``; its operands are
     ``operands[operand_offsets[i]:operand_offsets[i + 1]]``, of which the first ``controls[i]`` are
     controls (active on 1); its angles are ``angle_offsets[i]:angle_offsets[i + 1]`` of all angles.
-    An angle is affine in the free parameters: ``angle_constants[a]`` plus, for every term ``t`` with
-    ``term_angles[t] == a``, ``term_coefficients[t] * parameters[term_parameters[t]]``.
+    An angle is affine in the free parameters: ``angle_constants[a]`` plus, for every term ``t``
+    with ``term_angles[t] == a``, ``term_coefficients[t] * parameters[term_parameters[t]]``.
     A measurement writes classical bit ``clbits[i]`` (-1 for every other operation).
 
     Attributes:
@@ -132,7 +132,7 @@ class Circuit:
         angles = np.tile(self.angle_constants, (len(values), 1))
         if len(self.term_angles):
             terms = values[:, self.term_parameters] * self.term_coefficients
-            np.add.at(angles, (slice(None), self.term_angles), terms)
+            np.add.at(angles.T, self.term_angles, terms.T)
         return angles
 
     @cached_property
@@ -217,7 +217,7 @@ def parameter_sets(parameters: ArrayLike | None, count: int) -> NDArray[np.float
 
 
 def _check(circuit: Circuit) -> None:
-    """Raises ProgramError unless the arrays are consistent. Vectorised: programs come from strangers."""
+    """Raises ProgramError unless the arrays are consistent; programs come from strangers."""
     n = len(circuit.opcodes)
 
     def refuse(reason: str) -> None:
@@ -232,7 +232,10 @@ def _check(circuit: Circuit) -> None:
     for name in ("controls", "clbits"):
         if len(getattr(circuit, name)) != n:
             refuse(f"{name} does not have one entry for each operation")
-    sizes = {"operand_offsets": len(circuit.operands), "angle_offsets": len(circuit.angle_constants)}
+    sizes = {
+        "operand_offsets": len(circuit.operands),
+        "angle_offsets": len(circuit.angle_constants),
+    }
     for name, size in sizes.items():
         offsets = getattr(circuit, name)
         if len(offsets) != n + 1 or offsets[0] != 0 or offsets[-1] != size:

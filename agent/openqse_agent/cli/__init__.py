@@ -1,0 +1,1 @@
+"""The command `openqse`: one file for each group of subcommands."""

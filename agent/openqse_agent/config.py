@@ -1,0 +1,130 @@
+"""The agents' configuration: one commented TOML file with strict keys."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from openqse import site
+from openqse.errors import ConfigurationError
+from openqse.wire.limits import TASKS_IN_FLIGHT
+
+DEFAULT_PATH = Path("/etc/openqse/agent.toml")
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """[node]: the agent of a compute node.
+
+    Attributes:
+        runtime_dir: holds the hook socket and the jobs' private directories.
+        attach_timeout: seconds for the QPU agents to grant a job's leases; less than the SPANK
+            plugin's own deadline.
+    """
+
+    runtime_dir: Path = Path("/run/openqse")
+    attach_timeout: float = 4.0
+
+
+@dataclass(frozen=True)
+class QPUConfig:
+    """[qpu]: the agent of a QPU.
+
+    Attributes:
+        state_dir: holds the journal.
+        lease_ttl: seconds without a heartbeat after which a lease is checked with slurmctld.
+        programs: prepared programs kept, least recently used dropped first.
+        tasks_per_session: tasks that one rank may have unanswered.
+    """
+
+    state_dir: Path = Path("/var/lib/openqse")
+    lease_ttl: float = 30.0
+    programs: int = 256
+    tasks_per_session: int = TASKS_IN_FLIGHT
+
+
+@dataclass(frozen=True)
+class SlurmConfig:
+    """[slurm]: how slurmctld is asked.
+
+    Attributes:
+        client: "pyslurm", "commands", or "auto" (pyslurm where it imports).
+        timeout: seconds for one question; less than [node] attach_timeout.
+    """
+
+    client: str = "auto"
+    timeout: float = 3.0
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """The file; every table and key may be left out."""
+
+    site: Path = site.DEFAULT_PATH
+    log_level: str = "info"
+    node: NodeConfig = field(default_factory=NodeConfig)
+    qpu: QPUConfig = field(default_factory=QPUConfig)
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
+
+
+def load(path: Path) -> AgentConfig:
+    """Reads the configuration.
+
+    Raises:
+        ConfigurationError: unreadable, or a key is unknown, of the wrong type or out of range.
+    """
+    table = site.read_toml(path)
+    sections = {"node": NodeConfig, "qpu": QPUConfig, "slurm": SlurmConfig}
+    for name, cls in sections.items():
+        if name in table:
+            if not isinstance(table[name], dict):
+                raise ConfigurationError(f"{path}: {name!r} is not a table")
+            table[name] = site.strict(cls, table[name], f"{path}: [{name}]")
+    config = site.strict(AgentConfig, table, str(path))
+    positive = {
+        "[node] attach_timeout": config.node.attach_timeout,
+        "[qpu] lease_ttl": config.qpu.lease_ttl,
+        "[qpu] programs": config.qpu.programs,
+        "[qpu] tasks_per_session": config.qpu.tasks_per_session,
+        "[slurm] timeout": config.slurm.timeout,
+    }
+    for key, value in positive.items():
+        if value <= 0:
+            raise ConfigurationError(f"{path}: {key} must be positive")
+    if config.slurm.timeout >= config.node.attach_timeout:
+        raise ConfigurationError(
+            f"{path}: [slurm] timeout must be less than [node] attach_timeout",
+            remedy="Otherwise a slow slurmctld looks like a QPU agent that is down",
+        )
+    if config.log_level.upper() not in logging.getLevelNamesMapping():
+        raise ConfigurationError(f"{path}: unknown log_level {config.log_level!r}")
+    return config
+
+
+def parse(
+    parser: argparse.ArgumentParser, argv: list[str] | None
+) -> tuple[argparse.Namespace, AgentConfig, site.Site]:
+    """Command line, configuration and site file of an agent; logging is set up.
+
+    Raises:
+        SystemExit: with the reason, if a file is wrong.
+    """
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=DEFAULT_PATH,
+        help="configuration file (default: %(default)s)",
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        config = load(arguments.config)
+        loaded = site.load(config.site)
+    except ConfigurationError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    logging.basicConfig(
+        level=config.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    return arguments, config, loaded

@@ -1,0 +1,605 @@
+"""The node agent: a plain poller loop that owns this node's sockets and clocks.
+
+Three sides meet here: the SPANK plugin (a root-only Unix socket), the ranks of the attached jobs
+(one private socket for each job) and the QPU agents (one connection each). Task messages are routed
+by their header; their bodies are never read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from openqse.errors import (
+    LeaseDenied,
+    NoLease,
+    OpenQSEError,
+    ProtocolError,
+    from_wire,
+)
+from openqse.site import Site
+from openqse.wire import limits
+from openqse.wire.frames import (
+    Frame,
+    decode_body,
+    decode_header,
+    encode,
+    encode_error,
+    task_of,
+)
+from openqse.wire.messages import TASK_KINDS, Header, Kind, header
+from openqse_agent import config as configuration
+from openqse_agent.node import hooks
+from openqse_agent.node.sessions import Attaching, Holding, Job
+from openqse_agent.node.uplinks import Uplink
+
+log = logging.getLogger("node-agent")
+
+HOOK_SOCKET = "node.sock"
+#: Seconds that the plugin has to send its request.
+_HOOK_DEADLINE = 5.0
+#: Seconds for the QPU agents to confirm that a job has left.
+_DETACH_TIMEOUT = 3.0
+#: Longest sleep of the loop: the resolution of its deadlines and heartbeats.
+_TICK_MS = 200
+#: A session is known to a QPU agent by its job and its routing id on the job's socket.
+_JOB_BYTES = 4
+#: Messages taken from one socket before the others get their turn.
+_DRAIN = 128
+
+
+@dataclass
+class _Hook:
+    """A connection of the SPANK plugin."""
+
+    connection: socket.socket
+    began: float
+    data: bytes = b""
+    read: bool = False
+
+
+@dataclass
+class _AttachWaiter:
+    """An attach under way, the exchange that waits for it, and its partners for the same job."""
+
+    state: Attaching
+    hooks: list[tuple[hooks.Attach, _Hook]]
+
+
+@dataclass
+class _DetachWaiter:
+    """A detach under way: QPU agents that have not confirmed, and the exchange that waits."""
+
+    job_id: int
+    deadline: float
+    silent: set[str]
+    hook: _Hook | None
+
+
+@dataclass
+class _Door:
+    """A job's private socket."""
+
+    job: Job
+    directory: Path
+    router: zmq.Socket[bytes]
+    revoked: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.prefix = self.job.id.to_bytes(_JOB_BYTES, "big")
+
+    @property
+    def path(self) -> str:
+        return str(self.directory / HOOK_SOCKET)
+
+
+class NodeAgent:
+    """The agent of one compute node; ``run`` serves until ``stop``."""
+
+    def __init__(self, config: configuration.AgentConfig, site: Site, name: str) -> None:
+        self._config = config.node
+        self._window = config.qpu.tasks_per_session
+        self._site = site
+        self._name = name
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._poller = zmq.Poller()
+        self._running = True
+        self._doors: dict[int, _Door] = {}
+        self._by_socket: dict[Any, Callable[[], None]] = {}
+        self._hooks: dict[int, _Hook] = {}
+        self._attaching: dict[int, _AttachWaiter] = {}
+        self._detaching: dict[int, _DetachWaiter] = {}
+        # Fresh for each run of the agent: a QPU agent must not mistake it for its predecessor.
+        identity = f"{name}-{secrets.token_hex(4)}".encode()
+        self._runtime = self._config.runtime_dir
+        self._runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for stale in self._runtime.glob("job-*"):  # their sockets died with the last run
+            log.warning("removing %s, left by an earlier run of this agent", stale)
+            shutil.rmtree(stale)
+        self._zap = self._context.socket(zmq.REP)
+        self._zap.bind("inproc://zeromq.zap.01")
+        self._watch(self._zap, self._authenticate)
+        self._uplinks: dict[str, Uplink] = {}
+        for qpu in site.qpus.values():
+            uplink = self._uplinks[qpu.name] = Uplink(self._context, qpu, identity)
+            self._watch(uplink.socket, partial(self._from_qpu, uplink))
+        self._listener = self._listen()
+
+    # --- the loop --------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serves until ``stop`` is called."""
+        log.info("serving on %s; QPUs: %s", self._runtime / HOOK_SOCKET, ", ".join(self._uplinks))
+        next_tick = 0.0
+        while self._running:
+            for ready, _ in self._poller.poll(_TICK_MS):
+                handler = self._by_socket.get(ready)
+                if handler is not None:  # else closed by a handler before it in this round
+                    handler()
+            now = time.monotonic()
+            if now >= next_tick:
+                next_tick = now + _TICK_MS / 1000
+                self._tick(now)
+        self._shut_down()
+
+    def stop(self) -> None:
+        """Ends ``run``; may be called from a signal handler."""
+        self._running = False
+
+    def _watch(self, ready: Any, handler: Callable[[], None]) -> None:
+        self._by_socket[ready] = handler
+        self._poller.register(ready, zmq.POLLIN)
+
+    def _unwatch(self, ready: Any) -> None:
+        if self._by_socket.pop(ready, None) is not None:
+            self._poller.unregister(ready)
+
+    def _tick(self, now: float) -> None:
+        held: dict[str, list[str]] = {name: [] for name in self._uplinks}
+        for door in self._doors.values():
+            for holding in door.job.holdings.values():
+                held[holding.qpu].append(holding.lease)
+        for name, uplink in self._uplinks.items():
+            uplink.beat(now, held[name])
+            old = uplink.socket
+            found_lost = uplink.check(now)
+            if uplink.socket is not old:
+                self._unwatch(old)
+                self._watch(uplink.socket, partial(self._from_qpu, uplink))
+            if found_lost:
+                log.error("%s", uplink.unavailable())
+        for job_id, attaching in list(self._attaching.items()):
+            if now > attaching.state.deadline:
+                silent = self._uplinks[attaching.state.silent[0]]
+                self._refuse(job_id, silent.unavailable())
+        for detaching in list(self._detaching.values()):
+            if now > detaching.deadline:
+                self._detached(detaching)
+        for hook in list(self._hooks.values()):
+            if not hook.read and now - hook.began > _HOOK_DEADLINE:
+                self._answer(hook, hooks.format_error(ProtocolError("no request in time")))
+
+    def _shut_down(self) -> None:
+        log.info("stopping")
+        for door in list(self._doors.values()):
+            self._close_door(door)
+        for hook in self._hooks.values():
+            hook.connection.close()
+        self._listener.close()
+        (self._runtime / HOOK_SOCKET).unlink(missing_ok=True)
+        self._context.destroy(linger=200)
+
+    # --- the SPANK plugin's side -----------------------------------------------------------------
+
+    def _listen(self) -> socket.socket:
+        path = self._runtime / HOOK_SOCKET
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        previous = os.umask(0o177)  # root only from the first moment
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(previous)
+        listener.listen(128)
+        self._watch(listener.fileno(), self._accept)
+        return listener
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.setblocking(False)
+        _, uid, _ = _peer_credentials(connection)
+        if uid not in (0, os.geteuid()):
+            log.warning("refused a hook request from uid %d", uid)
+            connection.close()
+            return
+        hook = _Hook(connection, time.monotonic())
+        self._hooks[connection.fileno()] = hook
+        self._watch(connection.fileno(), lambda: self._from_hook(hook))
+
+    def _from_hook(self, hook: _Hook) -> None:
+        try:
+            data = hook.connection.recv(limits.MAX_HOOK_BYTES + 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close_hook(hook)
+            return
+        hook.data += data
+        try:
+            if not hooks.complete(hook.data):
+                return
+            # The request is whole: what else arrives (the plugin hanging up) no longer matters.
+            hook.read = True
+            self._unwatch(hook.connection.fileno())
+            request = hooks.parse(hook.data)
+            if isinstance(request, hooks.Attach):
+                self._attach(request, hook)
+            else:
+                self._detach(request.job_id, hook)
+        except OpenQSEError as error:
+            log.warning("refused a hook request: %s", error.at("node agent"))
+            self._answer(hook, hooks.format_error(error))
+
+    def _answer(self, hook: _Hook, block: bytes) -> None:
+        try:
+            hook.connection.sendall(block)  # far below the socket's buffer
+        except OSError as error:
+            log.warning("the SPANK plugin did not take its answer: %s", error)
+        self._close_hook(hook)
+
+    def _close_hook(self, hook: _Hook) -> None:
+        if self._hooks.pop(hook.connection.fileno(), None) is not None:
+            self._unwatch(hook.connection.fileno())
+            hook.connection.close()
+
+    # --- attach ----------------------------------------------------------------------------------
+
+    def _attach(self, request: hooks.Attach, hook: _Hook) -> None:
+        for name in request.qpus:
+            self._site.qpu(name)
+        door = self._doors.get(request.job_id)
+        if door is not None and door.job.restart_count != request.restart_count:
+            # A requeued job whose epilog did not reach this agent.
+            self._leave(door.job.id, list(door.job.holdings))
+            self._close_door(door)
+            door = None
+        waiter = self._attaching.get(request.job_id)
+        if waiter is not None:  # another step of the job is attaching: this one follows
+            waiter.hooks.append((request, hook))
+            return
+        job = (
+            door.job
+            if door
+            else Job(request.job_id, request.uid, request.gid, request.restart_count)
+        )
+        missing = job.missing(request)
+        if not missing:
+            assert door is not None
+            self._grant(door, hook)
+            return
+        for name in missing:
+            if self._uplinks[name].lost:
+                log.info("asking %s again, which did not answer lately", name)
+        timeout = self._config.attach_timeout
+        state = Attaching(request, time.monotonic() + timeout, tuple(missing))
+        self._attaching[job.id] = _AttachWaiter(state, [(request, hook)])
+        for name in missing:
+            self._uplinks[name].say(
+                Kind.ATTACH,
+                job.id.to_bytes(8, "big"),
+                {
+                    "job_id": job.id,
+                    "uid": job.uid,
+                    "node": self._name,
+                    "restart_count": job.restart_count,
+                    "slots": request.qpus[name],
+                    "mode": request.mode,
+                },
+                time_left=timeout,
+            )
+
+    def _granted(self, uplink: Uplink, head: Header, body: dict[str, Any]) -> None:
+        waiter = self._attaching.get(int.from_bytes(head.task, "big"))
+        name = uplink.qpu.name
+        if waiter is None or name not in waiter.state.asked:
+            return  # too late: the attach was refused and taken back
+        time_left = body["time_left"]
+        waiter.state.granted[name] = Holding(
+            qpu=name,
+            lease=head.lease,
+            generation=head.generation,
+            slots=body["slots"],
+            mode=body["mode"],
+            ends_at=None if time_left is None else time.monotonic() + time_left,
+            capabilities=body["capabilities"],
+        )
+        if waiter.state.complete:
+            self._finish_attach(waiter)
+
+    def _finish_attach(self, waiter: _AttachWaiter) -> None:
+        request = waiter.state.request
+        try:
+            door = self._doors.get(request.job_id) or self._open_door(request)
+        except OSError as error:
+            self._refuse(
+                request.job_id,
+                LeaseDenied(
+                    f"the job's directory under {self._runtime} cannot be made: {error}",
+                    layer="node agent",
+                    remedy="Ask the administrator to look at the file system of this node",
+                ),
+            )
+            return
+        del self._attaching[request.job_id]
+        for name in request.qpus:  # in the order of the request, which the environment shows
+            if name in waiter.state.granted:
+                door.job.holdings[name] = waiter.state.granted[name]
+        log.info("job %d attached: %s", request.job_id, ", ".join(door.job.holdings))
+        self._grant(door, waiter.hooks[0][1])
+        for follower, hook in waiter.hooks[1:]:
+            try:
+                self._attach(follower, hook)
+            except OpenQSEError as error:
+                self._answer(hook, hooks.format_error(error))
+
+    def _grant(self, door: _Door, hook: _Hook) -> None:
+        now = time.monotonic()
+        environment = door.job.environment(door.path, self._site, now)
+        elapsed = int((now - hook.began) * 1e6)
+        self._answer(hook, hooks.format_success(environment, elapsed))
+
+    def _refuse(self, job_id: int, error: OpenQSEError) -> None:
+        """Ends an attach without a lease: what was granted, or may be on its way, is given back."""
+        waiter = self._attaching.pop(job_id)
+        log.warning("job %d not attached: %s", job_id, error)
+        self._leave(job_id, waiter.state.asked)
+        for _, hook in waiter.hooks:
+            self._answer(hook, hooks.format_error(error))
+
+    def _open_door(self, request: hooks.Attach) -> _Door:
+        directory = self._runtime / f"job-{request.job_id}"
+        job = Job(request.job_id, request.uid, request.gid, request.restart_count)
+        directory.mkdir(mode=0o700)
+        router = self._context.socket(zmq.ROUTER)
+        try:
+            for option, value in (
+                (zmq.LINGER, 0),
+                (zmq.SNDHWM, 0),  # the sessions' windows bound what is on its way
+                (zmq.RCVHWM, 0),
+                (zmq.MAXMSGSIZE, limits.TRANSPORT_MAX_FRAME_BYTES),
+            ):
+                router.setsockopt(option, value)
+            router.setsockopt(zmq.ZAP_DOMAIN, str(job.id).encode())
+            door = _Door(job, directory, router)
+            previous = os.umask(0o177)
+            try:
+                router.bind(f"ipc://{door.path}")
+            finally:
+                os.umask(previous)
+            os.chown(door.path, job.uid, job.gid)
+            os.chown(directory, job.uid, job.gid)  # last: until now nobody else can enter
+        except BaseException:
+            router.close()
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        self._doors[job.id] = door
+        self._watch(router, lambda: self._from_ranks(door))
+        return door
+
+    def _close_door(self, door: _Door) -> None:
+        self._unwatch(door.router)
+        self._doors.pop(door.job.id, None)
+        door.router.close()
+        shutil.rmtree(door.directory, ignore_errors=True)
+
+    # --- detach ----------------------------------------------------------------------------------
+
+    def _leave(self, job_id: int, qpus: Sequence[str]) -> None:
+        """Tells QPU agents that the job no longer uses them from here."""
+        for name in qpus:
+            self._uplinks[name].say(
+                Kind.DETACH, job_id.to_bytes(8, "big"), {"job_id": job_id, "node": self._name}
+            )
+
+    def _detach(self, job_id: int, hook: _Hook) -> None:
+        if job_id in self._attaching:
+            self._refuse(job_id, LeaseDenied("the job has ended", layer="node agent"))
+        door = self._doors.get(job_id)
+        # A job unknown here may still be attached by an earlier run of this agent: ask everybody.
+        names = list(door.job.holdings) if door else list(self._uplinks)
+        if door is not None:
+            self._close_door(door)
+        waiter = _DetachWaiter(job_id, time.monotonic() + _DETACH_TIMEOUT, set(names), hook)
+        self._detaching[job_id] = waiter
+        self._leave(job_id, names)
+        log.info("job %d detached", job_id)
+
+    def _confirmed(self, uplink: Uplink, head: Header) -> None:
+        waiter = self._detaching.get(int.from_bytes(head.task, "big"))
+        if waiter is not None:
+            waiter.silent.discard(uplink.qpu.name)
+            if not waiter.silent:
+                self._detached(waiter)
+
+    def _detached(self, waiter: _DetachWaiter) -> None:
+        if self._detaching.get(waiter.job_id) is waiter:
+            del self._detaching[waiter.job_id]
+        if waiter.silent:
+            log.warning(
+                "job %d: no confirmation from the QPU agent of %s; its lease ends when it lapses",
+                waiter.job_id,
+                ", ".join(sorted(waiter.silent)),
+            )
+        if waiter.hook is not None:
+            elapsed = int((time.monotonic() - waiter.hook.began) * 1e6)
+            self._answer(waiter.hook, hooks.format_success({}, elapsed))
+
+    # --- the ranks' side -------------------------------------------------------------------------
+
+    def _authenticate(self) -> None:
+        """Answers libzmq's question whether a peer may speak on a job's socket (ZAP, RFC 27)."""
+        _, request, domain, address, *_ = self._zap.recv_multipart()
+        door = self._doors.get(int(domain or b"0"))
+        fields = address.decode(errors="replace").split(":")  # localhost:UID:GID:PID
+        uid = int(fields[1]) if len(fields) == 4 and fields[1].isdigit() else -1
+        allowed = door is not None and uid in (door.job.uid, 0)
+        if not allowed:
+            log.warning("refused a session of uid %d with job %s", uid, domain.decode())
+        status = [b"200", b"OK"] if allowed else [b"400", b"not the job's user"]
+        self._zap.send_multipart([b"1.0", request, *status, b"", b""])
+
+    def _from_ranks(self, door: _Door) -> None:
+        router = door.router
+        for _ in range(_DRAIN):
+            try:
+                session, *frames = router.recv_multipart(zmq.NOBLOCK)
+            except zmq.ZMQError:  # nothing more, or closed by an answer to the last one
+                return
+            try:
+                head = decode_header(frames)
+                if head.kind in TASK_KINDS or head.kind == Kind.CANCEL:
+                    holding = self._holding(door, head.lease)
+                    uplink = self._uplinks[holding.qpu]
+                    if uplink.lost:
+                        raise uplink.unavailable()
+                    uplink.send(door.prefix + session, frames)
+                elif head.kind == Kind.HELLO:
+                    router.send_multipart([session, *self._welcome(door, head)])
+                elif head.kind == Kind.PING:
+                    router.send_multipart([session, *self._pong(door, head)])
+                else:
+                    raise ProtocolError(
+                        f"a rank does not send {head.kind!r} messages", layer="node agent"
+                    )
+            except OpenQSEError as error:
+                error.at("node agent")
+                router.send_multipart([session, *encode_error(task_of(frames), error)])
+
+    def _holding(self, door: _Door, lease: str) -> Holding:
+        reason = door.revoked.get(lease)
+        if reason is not None:
+            raise NoLease(reason, layer="QPU agent", remedy="Submit the job again")
+        return door.job.by_lease(lease)
+
+    def _welcome(self, door: _Door, head: Header) -> list[Frame]:
+        leases = [
+            {
+                "id": holding.lease,
+                "qpu": holding.qpu,
+                "slots": holding.slots,
+                "mode": holding.mode,
+                "generation": holding.generation,
+                "capabilities": holding.capabilities,
+            }
+            for holding in door.job.holdings.values()
+        ]
+        body = {
+            "job_id": door.job.id,
+            "node": self._name,
+            "window": self._window,
+            "leases": leases,
+        }
+        return encode(header(Kind.WELCOME, head.task), body)
+
+    def _pong(self, door: _Door, head: Header) -> list[Frame]:
+        holding = self._holding(door, head.lease)
+        uplink = self._uplinks[holding.qpu]
+        if uplink.lost:
+            raise uplink.unavailable()
+        return encode(
+            header(Kind.PONG, head.task, lease=holding.lease, generation=holding.generation)
+        )
+
+    # --- the QPU agents' side --------------------------------------------------------------------
+
+    def _from_qpu(self, uplink: Uplink) -> None:
+        for _ in range(_DRAIN):
+            try:
+                session, *frames = uplink.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if session:
+                door = self._doors.get(int.from_bytes(session[:_JOB_BYTES], "big"))
+                if door is not None:  # else the job has left, and nobody waits any more
+                    door.router.send_multipart([session[_JOB_BYTES:], *frames], copy=False)
+            else:
+                uplink.heard()
+                try:
+                    self._from_agent(uplink, frames)
+                except (OpenQSEError, KeyError, TypeError, ValueError) as error:
+                    log.error("malformed message from the QPU agent %s: %r", uplink.qpu.name, error)
+
+    def _from_agent(self, uplink: Uplink, frames: list[bytes]) -> None:
+        head, body = decode_header(frames), decode_body(frames)
+        if head.kind == Kind.LEASE:
+            self._granted(uplink, head, body)
+        elif head.kind == Kind.DETACHED:
+            self._confirmed(uplink, head)
+        elif head.kind == Kind.PONG:
+            self._renew(uplink, body)
+        elif head.kind == Kind.ERROR:
+            job_id = int.from_bytes(head.task, "big")
+            error = from_wire(body)
+            if job_id in self._attaching:
+                self._refuse(job_id, error)
+            else:
+                log.error("%s: %s", uplink.qpu.name, error)
+
+    def _renew(self, uplink: Uplink, body: dict[str, Any]) -> None:
+        """Takes in the answer to a heartbeat: generations, and which leases are no more."""
+        generations: dict[str, int] = body["leases"]
+        revoked: dict[str, str] = body["revoked"]
+        for door in list(self._doors.values()):
+            holding = door.job.holdings.get(uplink.qpu.name)
+            if holding is None:
+                continue
+            if holding.lease in generations:
+                holding.generation = generations[holding.lease]
+            elif holding.lease in revoked:
+                log.warning("job %d: %s", door.job.id, revoked[holding.lease])
+                door.revoked[holding.lease] = revoked[holding.lease]
+                del door.job.holdings[uplink.qpu.name]
+                if not door.job.holdings:
+                    self._close_door(door)
+
+
+def _peer_credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group id of a Unix socket's other end."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, gid = struct.unpack("3i", raw)
+    return pid, uid, gid
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command ``openqse-node-agent``."""
+    parser = argparse.ArgumentParser(
+        prog="openqse-node-agent",
+        description="Broker between the MPI ranks of this node's jobs and the site's QPU agents.",
+    )
+    parser.add_argument(
+        "--name",
+        default=socket.gethostname().partition(".")[0],
+        help="this node's name in messages and logs (default: %(default)s)",
+    )
+    arguments, config, site = configuration.parse(parser, argv)
+    agent = NodeAgent(config, site, arguments.name)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.stop())
+    agent.run()
+    return 0

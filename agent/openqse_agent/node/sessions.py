@@ -1,0 +1,121 @@
+"""The ranks' side of a node: which jobs are attached, what they hold, and who waits to attach.
+
+Values and transitions alone; the loop carries messages in and out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from openqse.errors import LeaseDenied, NoLease
+from openqse.site import Site, format_request
+from openqse_agent.node.hooks import Attach
+
+
+@dataclass
+class Holding:
+    """A job's lease of one QPU, as this node knows it.
+
+    Attributes:
+        ends_at: when the job's time limit ends, on this host's monotonic clock; None without one.
+        capabilities: of the device, as its QPU agent sent them.
+    """
+
+    qpu: str
+    lease: str
+    generation: int
+    slots: int
+    mode: str
+    ends_at: float | None
+    capabilities: Mapping[str, Any]
+
+
+@dataclass
+class Job:
+    """A job attached on this node."""
+
+    id: int
+    uid: int
+    gid: int
+    restart_count: int
+    holdings: dict[str, Holding] = field(default_factory=dict)
+
+    def missing(self, request: Attach) -> list[str]:
+        """QPUs of a step's request that this node has not joined yet.
+
+        Raises:
+            LeaseDenied: the step asks for more than the job holds.
+        """
+        for qpu, slots in request.qpus.items():
+            holding = self.holdings.get(qpu)
+            if holding is not None and slots > holding.slots:
+                raise LeaseDenied(
+                    f"job {self.id} holds {holding.slots} slot(s) of {qpu} and its step asks for "
+                    f"{slots}",
+                    layer="node agent",
+                    remedy=f"Ask for them when the job is submitted: --qpu={qpu}:{slots}",
+                )
+        return [qpu for qpu in request.qpus if qpu not in self.holdings]
+
+    def by_lease(self, lease: str) -> Holding:
+        """The holding of that lease id.
+
+        Raises:
+            NoLease: the job has none such.
+        """
+        for holding in self.holdings.values():
+            if holding.lease == lease:
+                return holding
+        raise NoLease(
+            f"job {self.id} does not hold the lease {lease!r} on this node",
+            layer="node agent",
+            remedy="It has ended or was revoked; see the QPU agent's log",
+        )
+
+    def environment(self, socket: str, site: Site, now: float) -> dict[str, str]:
+        """What the job's tasks find in their environment; no secret among it."""
+        names = ",".join(self.holdings)
+        types = ",".join(site.qpu(name).type for name in self.holdings)
+        variables = {
+            "OPENQSE_SOCKET": socket,
+            "OPENQSE_QPUS": format_request({name: h.slots for name, h in self.holdings.items()}),
+            "OPENQSE_JOB_ID": str(self.id),
+            "QRMI_JOB_ID": str(self.id),
+            "QRMI_JOB_UID": str(self.uid),
+            "QRMI_JOB_QPU_RESOURCES": names,
+            "QRMI_JOB_QPU_TYPES": types,
+            "SLURM_JOB_QPU_RESOURCES": names,
+            "SLURM_JOB_QPU_TYPES": types,
+        }
+        for name, holding in self.holdings.items():
+            variables[f"{name}_QRMI_JOB_ACQUISITION_TOKEN"] = holding.lease
+            if holding.ends_at is not None:
+                left = max(0, int(holding.ends_at - now))
+                variables[f"{name}_QRMI_JOB_TIMEOUT_SECONDS"] = str(left)
+        return variables
+
+
+@dataclass
+class Attaching:
+    """An attach under way: all of its QPUs grant, or none is kept.
+
+    Attributes:
+        deadline: monotonic instant by which all must have answered.
+        asked: QPUs that have been asked. granted: those that have said yes.
+    """
+
+    request: Attach
+    deadline: float
+    asked: tuple[str, ...]
+    granted: dict[str, Holding] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return len(self.granted) == len(self.asked)
+
+    @property
+    def silent(self) -> list[str]:
+        """QPUs whose agents have not answered."""
+        return [qpu for qpu in self.asked if qpu not in self.granted]

@@ -1,0 +1,1 @@
+"""The agent of a QPU: owns its leases, queue, journal and device."""

@@ -1,0 +1,184 @@
+"""The QPU agent's memory on disk: leases that outlive it, and what each task was charged."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from openqse.errors import ConfigurationError
+from openqse_agent.qpu.leases import Lease, Mode
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE lease (
+    id TEXT PRIMARY KEY, job_id INTEGER NOT NULL, uid INTEGER NOT NULL, user TEXT NOT NULL,
+    account TEXT NOT NULL, slots INTEGER NOT NULL, mode TEXT NOT NULL,
+    restart_count INTEGER NOT NULL, generation INTEGER NOT NULL, ends_at REAL,
+    nodes TEXT NOT NULL, granted_at REAL NOT NULL, ended_at REAL, end_reason TEXT
+) STRICT;
+CREATE INDEX lease_active ON lease (id) WHERE ended_at IS NULL;
+CREATE TABLE charge (
+    task BLOB PRIMARY KEY, lease TEXT NOT NULL, job_id INTEGER NOT NULL, account TEXT NOT NULL,
+    user TEXT NOT NULL, shots INTEGER NOT NULL, qpu_time_ns INTEGER NOT NULL,
+    charged_at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX charge_job ON charge (job_id);
+"""
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a task cost: the unit of accounting.
+
+    Attributes:
+        task: task id. shots: of all parameter sets together. qpu_time_ns: QPU time, nanoseconds.
+    """
+
+    task: bytes
+    lease: str
+    job_id: int
+    account: str
+    user: str
+    shots: int
+    qpu_time_ns: int
+
+
+@dataclass(frozen=True)
+class JobUsage:
+    """A job's record: tasks charged, their shots and QPU time in nanoseconds."""
+
+    job_id: int
+    account: str
+    user: str
+    tasks: int
+    shots: int
+    qpu_time_ns: int
+
+    def to_wire(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Journal:
+    """An SQLite file in write-ahead mode. Each thread that uses it opens its own.
+
+    Raises:
+        ConfigurationError: the file is damaged, foreign or of another schema; it is left as it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigurationError(
+                f"the journal {path} cannot be used: {error}",
+                layer="QPU agent",
+                remedy="Look at the file; move it away to begin an empty one",
+            ) from error
+
+    def _prepare(self) -> None:
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if version == 0 and tables == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise ConfigurationError(
+                    f"the journal {self._path} has schema {version}; this release has "
+                    f"{SCHEMA_VERSION}",
+                    layer="QPU agent",
+                    remedy="Start the release that wrote it, or move the file away",
+                )
+
+    def restore(self, now: float) -> list[Lease]:
+        """The leases that had not ended, each one generation on: their holders must learn that the
+        agent was restarted.
+
+        Args:
+            now: monotonic seconds, as their last renewal.
+        """
+        with self._db:
+            self._db.execute("UPDATE lease SET generation = generation + 1 WHERE ended_at IS NULL")
+        rows = self._db.execute(
+            "SELECT id, job_id, uid, user, account, slots, mode, restart_count, generation, "
+            "ends_at, nodes FROM lease WHERE ended_at IS NULL"
+        )
+        return [
+            Lease(
+                *whose,
+                slots,
+                Mode(mode),
+                restarts,
+                generation,
+                ends_at,
+                now,
+                set(json.loads(nodes)),
+            )
+            for *whose, slots, mode, restarts, generation, ends_at, nodes in rows
+        ]
+
+    def write_lease(self, lease: Lease) -> None:
+        """Records a new lease, or its nodes and generation."""
+        nodes = json.dumps(sorted(lease.nodes))
+        self._db.execute(
+            "INSERT INTO lease VALUES (?,?,?,?,?,?,?,?,?,?,?,?,NULL,NULL) "
+            "ON CONFLICT (id) DO UPDATE SET nodes=excluded.nodes, generation=excluded.generation",
+            (
+                lease.id,
+                lease.job_id,
+                lease.uid,
+                lease.user,
+                lease.account,
+                lease.slots,
+                lease.mode,
+                lease.restart_count,
+                lease.generation,
+                lease.ends_at,
+                nodes,
+                time.time(),
+            ),
+        )
+
+    def end_lease(self, lease: Lease, reason: str) -> None:
+        """Records that a lease was released or revoked."""
+        self._db.execute(
+            "UPDATE lease SET ended_at=?, end_reason=? WHERE id=?", (time.time(), reason, lease.id)
+        )
+
+    def charge(self, charges: Iterable[Charge]) -> None:
+        """Records charges in one transaction; a task charged before is not charged again."""
+        now = time.time()
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(
+                "INSERT OR IGNORE INTO charge VALUES (?,?,?,?,?,?,?,?)",
+                [
+                    (c.task, c.lease, c.job_id, c.account, c.user, c.shots, c.qpu_time_ns, now)
+                    for c in charges
+                ],
+            )
+
+    def usage(self, job_id: int | None = None) -> list[JobUsage]:
+        """What jobs were charged, in the order of their ids; one job's alone where given."""
+        rows = self._db.execute(
+            "SELECT job_id, account, user, count(*), sum(shots), sum(qpu_time_ns) FROM charge "
+            "WHERE ?1 IS NULL OR job_id = ?1 GROUP BY job_id, account, user ORDER BY job_id",
+            (job_id,),
+        )
+        return [JobUsage(*row) for row in rows]
+
+    def close(self) -> None:
+        self._db.close()

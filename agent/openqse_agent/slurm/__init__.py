@@ -1,0 +1,1 @@
+"""What the agents ask Slurm, behind one protocol with two implementations."""

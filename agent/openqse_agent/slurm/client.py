@@ -1,0 +1,47 @@
+"""The Slurm client: the questions that agents ask, and the choice of who asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Job:
+    """What slurmctld says of a job.
+
+    Attributes:
+        id: the job id; a component of a heterogeneous job has its own.
+        running: whether it holds its allocation now (running, suspended or being configured).
+        state: Slurm's word for its state, upper case.
+        uid, user, account: whose it is.
+        licences: number held by name, such as ``{"qpu_emu0": 2}``.
+        end_time: when its time limit ends, seconds since the epoch; None without a limit.
+        restart_count: how often it was requeued.
+    """
+
+    id: int
+    running: bool
+    state: str
+    uid: int
+    user: str
+    account: str
+    licences: Mapping[str, int]
+    end_time: float | None
+    restart_count: int
+
+
+class SlurmClient(Protocol):
+    """Asks slurmctld. Every call blocks for at most the client's timeout; none is retried.
+
+    Every method raises ``SlurmError`` if slurmctld does not answer or its answer cannot be read.
+    """
+
+    def jobs(self, ids: Iterable[int]) -> dict[int, Job]:
+        """The jobs that slurmctld knows among ``ids``, by id, in one question."""
+        ...
+
+    def shares(self) -> dict[str, float]:
+        """Normalised shares (0 to 1) of each account in the fair tree, root left out."""
+        ...

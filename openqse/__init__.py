@@ -1,0 +1,31 @@
+"""Run quantum programs on the QPUs of a Slurm cluster, or on an emulator in this process."""
+
+from openqse.errors import OpenQSEError
+from openqse.program.circuit import Angle, Circuit, CircuitBuilder
+from openqse.program.observable import PauliSum
+from openqse.session import (
+    QPU,
+    ExpectationResult,
+    Future,
+    Lease,
+    Result,
+    Usage,
+    as_completed,
+    connect,
+)
+
+__all__ = [
+    "QPU",
+    "Angle",
+    "Circuit",
+    "CircuitBuilder",
+    "ExpectationResult",
+    "Future",
+    "Lease",
+    "OpenQSEError",
+    "PauliSum",
+    "Result",
+    "Usage",
+    "as_completed",
+    "connect",
+]

@@ -1,0 +1,137 @@
+"""How it is framed: multipart messages of a header, a body and raw buffers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+
+from openqse.errors import LimitExceeded, OpenQSEError, ProtocolError
+from openqse.wire.limits import (
+    MAX_FRAMES,
+    MAX_HEADER_BYTES,
+    MAX_MESSAGE_BYTES,
+    PROTOCOL_VERSION,
+)
+from openqse.wire.messages import Header, Kind, Latency, header
+
+Frame = Any
+"""Bytes, a memoryview or a ``zmq.Frame``: whatever has a length and the buffer protocol."""
+
+_KINDS = frozenset(str(kind) for kind in Kind)
+_LATENCIES = frozenset(str(latency) for latency in Latency)
+_MAX_TASK_BYTES = 32
+_MAX_NAME_CHARACTERS = 256
+
+
+def encode(head: Header, body: Any = None, buffers: Sequence[Frame] = ()) -> list[Frame]:
+    """The frames of a message.
+
+    Args:
+        body: anything MessagePack can write; None for an empty body.
+        buffers: bytes-like objects, sent as they are.
+
+    Raises:
+        LimitExceeded: the message is larger than the other side would take.
+    """
+    frames = [msgpack.packb(head), b"" if body is None else msgpack.packb(body), *buffers]
+    if buffers:
+        check_size(frames)
+    return frames
+
+
+def check_size(frames: Sequence[Frame]) -> None:
+    """Raises LimitExceeded if a message has too many frames or bytes."""
+    if len(frames) > MAX_FRAMES:
+        raise LimitExceeded(
+            f"a message of {len(frames)} frames; at most {MAX_FRAMES} are taken", limit="MAX_FRAMES"
+        )
+    size = sum(map(len, frames))
+    if size > MAX_MESSAGE_BYTES:
+        raise LimitExceeded(
+            f"a message of {size} bytes; at most {MAX_MESSAGE_BYTES} are taken",
+            remedy="Send fewer parameter sets or shots in one task",
+            limit="MAX_MESSAGE_BYTES",
+        )
+
+
+def decode_header(frames: Sequence[Frame]) -> Header:
+    """The header of a received message; body and buffers are measured but not read.
+
+    Raises:
+        ProtocolError: no header, a malformed one, another version, or an unknown kind.
+        LimitExceeded: the message is too large.
+    """
+    if not frames:
+        raise ProtocolError("a message without frames")
+    check_size(frames)
+    first = frames[0]
+    if not 0 < len(first) <= MAX_HEADER_BYTES:
+        raise ProtocolError(
+            f"a header frame of {len(first)} bytes; 1 to {MAX_HEADER_BYTES} are taken"
+        )
+    try:
+        values = msgpack.unpackb(first)
+    except Exception as error:
+        raise ProtocolError(f"the header is not MessagePack: {error}") from error
+    if type(values) is not list or not values:
+        raise ProtocolError("the header is not a MessagePack array")
+    if values[0] != PROTOCOL_VERSION:
+        raise ProtocolError(
+            f"protocol version {values[0]!r}; this side speaks {PROTOCOL_VERSION}",
+            remedy="Install the same release of openqse in the program and in the agents",
+        )
+    if len(values) != len(Header._fields):
+        raise ProtocolError(f"a header of {len(values)} fields instead of {len(Header._fields)}")
+    head = Header._make(values)
+    _, kind, task, lease, generation, time_left, latency, trace = head
+    if type(kind) is not str or kind not in _KINDS:
+        raise ProtocolError(f"unknown kind of message {kind!r}")
+    if (
+        type(task) is not bytes
+        or len(task) > _MAX_TASK_BYTES
+        or type(lease) is not str
+        or len(lease) > _MAX_NAME_CHARACTERS
+        or type(generation) is not int
+        or generation < 0
+        or type(time_left) not in (float, int)
+        or not 0 <= time_left < math.inf
+        or latency not in _LATENCIES
+        or type(trace) is not str
+        or len(trace) > _MAX_NAME_CHARACTERS
+    ):
+        raise ProtocolError("a field of the header has the wrong type or size")
+    return head
+
+
+def decode_body(frames: Sequence[Frame]) -> dict[str, Any]:
+    """The body of a message whose header was read.
+
+    Raises:
+        ProtocolError: it is not a MessagePack map with text keys.
+    """
+    if len(frames) < 2 or len(frames[1]) == 0:
+        return {}
+    try:
+        body = msgpack.unpackb(frames[1])
+    except Exception as error:
+        raise ProtocolError(f"the body is not MessagePack: {error}") from error
+    if type(body) is not dict:
+        raise ProtocolError("the body is not a MessagePack map")
+    return body
+
+
+def task_of(frames: Sequence[Frame]) -> bytes:
+    """The task id of a message that may be malformed, as far as it can be read: whom to answer."""
+    try:
+        task = msgpack.unpackb(frames[0])[2]
+    except Exception:  # whatever is wrong with it was said already
+        return b""
+    return task if type(task) is bytes and len(task) <= _MAX_TASK_BYTES else b""
+
+
+def encode_error(task: bytes, error: OpenQSEError) -> list[Frame]:
+    """The frames of an ``error`` answer."""
+    return encode(header(Kind.ERROR, task), error.to_wire())

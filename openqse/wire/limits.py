@@ -1,0 +1,25 @@
+"""Caps on what crosses a socket. Each is named in the error that exceeding it raises."""
+
+from __future__ import annotations
+
+#: Version of the protocol between ranks and agents; both sides refuse any other.
+PROTOCOL_VERSION = 1
+
+#: Bytes of the header frame.
+MAX_HEADER_BYTES = 4096
+
+#: Frames of one message: header, body and buffers.
+MAX_FRAMES = 8
+
+#: Bytes of all frames of one message together.
+MAX_MESSAGE_BYTES = 64 * 2**20
+
+#: Bytes of one frame at which the transport hangs up without reading on: beyond it there is no
+#: message to answer, only memory to protect.
+TRANSPORT_MAX_FRAME_BYTES = 2 * MAX_MESSAGE_BYTES
+
+#: Tasks that one session may have unanswered; further submissions wait in the client.
+TASKS_IN_FLIGHT = 256
+
+#: Bytes of a hook exchange's request or answer (SPANK shim and node agent).
+MAX_HOOK_BYTES = 65536

@@ -1,0 +1,108 @@
+"""The bodies of task messages and of their results, written and read in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from openqse.device import Expectations, Outcome, Samples, Work
+from openqse.errors import ProgramError, ProtocolError
+from openqse.program.observable import PauliSum
+from openqse.wire.frames import Frame, decode_body
+
+_MAX_SHOTS = 2**31 - 1
+
+
+def encode_work(work: Work, program: bytes | None) -> tuple[dict[str, Any], list[Frame]]:
+    """Body and buffers of a task; ``program`` (its encoded form) travels along unless None."""
+    sets, width = work.parameters.shape
+    body: dict[str, Any] = {"program": work.program, "sets": sets, "width": width}
+    if work.observable is None:
+        body["shots"] = work.shots
+        if work.seed is not None:
+            body["seed"] = work.seed
+    else:
+        body["observable"] = work.observable.to_wire()
+    buffers: list[Frame] = []
+    if program is not None:
+        body["attached"] = True
+        buffers.append(program)
+    if width:
+        buffers.append(work.parameters.astype("<f8", copy=False).tobytes())
+    return body, buffers
+
+
+def decode_work(frames: Sequence[Frame]) -> tuple[Work, bytes | None]:
+    """The work of a received task, and the encoded program where it came along.
+
+    Raises:
+        ProtocolError, ProgramError: malformed.
+    """
+    body = decode_body(frames)
+    buffers = list(frames[2:])
+    program, sets, width = body.get("program"), body.get("sets"), body.get("width")
+    shots, seed = body.get("shots", 0), body.get("seed")
+    if type(program) is not bytes or len(program) != 32:
+        raise ProtocolError("a task names its program by the 32 bytes of its hash")
+    if type(sets) is not int or type(width) is not int or sets < 1 or width < 0:
+        raise ProtocolError("a task says how many parameter sets of which width it brings")
+    if type(shots) is not int or not 0 <= shots <= _MAX_SHOTS:
+        raise ProtocolError(f"shots must be a whole number up to {_MAX_SHOTS}")
+    if seed is not None and (type(seed) is not int or seed < 0):
+        raise ProtocolError("a seed is a whole number from 0")
+    attached = None
+    if body.get("attached"):
+        if not buffers:
+            raise ProtocolError("a task says that it brings its program and does not")
+        attached = bytes(buffers.pop(0))
+    if len(buffers) != (1 if width else 0):
+        raise ProtocolError("a task has too many or too few buffers")
+    if width:
+        raw = bytes(buffers[0])
+        if len(raw) != 8 * sets * width:
+            raise ProtocolError("a task's parameters are not as many as it says")
+        parameters = np.frombuffer(raw, "<f8").reshape(sets, width)
+        if not np.isfinite(parameters).all():
+            raise ProgramError("a parameter is not a finite number")
+    else:
+        parameters = np.empty((sets, 0))
+    observable = body.get("observable")
+    if observable is None:
+        if shots == 0:
+            raise ProtocolError("a task asks for no shots and for no observable")
+        return Work(program, parameters, shots, seed), attached
+    return Work(program, parameters, observable=PauliSum.from_wire(observable)), attached
+
+
+def encode_outcome(outcome: Outcome) -> tuple[dict[str, Any], list[Frame]]:
+    """Body and buffers of a result."""
+    data = outcome.data
+    array = data.memory if isinstance(data, Samples) else data.values
+    body = {
+        "qpu_ns": data.qpu_time_ns,
+        "calibration": outcome.calibration,
+        "shape": list(array.shape),
+        "samples": isinstance(data, Samples),
+    }
+    if isinstance(data, Expectations):
+        array = array.astype("<f8", copy=False)
+    return body, [np.ascontiguousarray(array).data if array.size > 4096 else array.tobytes()]
+
+
+def decode_outcome(frames: Sequence[Frame]) -> Outcome:
+    """The outcome of a received result.
+
+    Raises:
+        ProtocolError: malformed.
+    """
+    body = decode_body(frames)
+    try:
+        qpu_ns, shape = int(body["qpu_ns"]), tuple(int(n) for n in body["shape"])
+        dtype = np.uint8 if body["samples"] else "<f8"
+        array = np.frombuffer(frames[2], dtype).reshape(shape)
+        data = Samples(array, qpu_ns) if body["samples"] else Expectations(array, qpu_ns)
+        return Outcome(data, str(body["calibration"]))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ProtocolError(f"a malformed result: {error!r}") from error
