@@ -180,8 +180,8 @@ class Circuit:
                 raise ProgramError(f"a program of format {form!r}; this version reads {FORMAT!r}")
             if not (isinstance(num_qubits, int) and isinstance(num_clbits, int)):
                 raise ProgramError("register sizes are not whole numbers")
-            if not all(isinstance(name, str) for name in parameters):
-                raise ProgramError("parameter names are not text")
+            if not isinstance(parameters, list) or not all(isinstance(n, str) for n in parameters):
+                raise ProgramError("parameter names are not a list of text")
             decoded = {
                 name: np.frombuffer(raw, dtype=np.dtype(dtype).newbyteorder("<"))
                 for (name, dtype), raw in zip(_ARRAYS.items(), arrays, strict=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
-from antlr4 import CommonTokenStream, InputStream  # type: ignore[import-untyped]
-from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-untyped]
+from antlr4 import CommonTokenStream, InputStream
+from antlr4.error.ErrorListener import ErrorListener
 from numpy.typing import NDArray
 from openqasm3 import ast
 from openqasm3.parser import (  # type: ignore[attr-defined]
@@ -135,12 +135,13 @@ class _Text:
         """2 or 3; in a program of version 2 the tokens that differ are translated."""
         if self._tokens.LA(1) != qasm3Parser.OPENQASM:
             return 3
+        line = self._tokens.LT(1).line
         stated = self._parser.version().VersionSpecifier().getText()
         if stated not in ("2", "2.0", "3", "3.0", "3.1"):
             raise NotSupported(
-                f"{self.name}:1: OpenQASM {_shortened(stated)} is not supported yet",
+                f"{self.name}:{line}: OpenQASM {_shortened(stated)} is not supported yet",
                 remedy="Write OpenQASM 3.1, 3.0 or 2.0",
-                line=self._tokens.get(0).line,
+                line=line,
                 construct="OPENQASM",
             )
         if stated.startswith("3"):
@@ -342,6 +343,13 @@ _QELIB1: dict[str, _Gate] = {
     "c3x": _plain(Op.X, 3),
     "c3sqrtx": _plain(Op.SX, 3),
     "c4x": _plain(Op.X, 4),
+}
+
+#: What the paper on OpenQASM 2 (arXiv:1707.03429) has. Programs were written that include the file
+#: and define one of the gates that came to it later.
+_FIRST_QELIB1 = {
+    *("u1", "u2", "u3", "id", "x", "y", "z", "h", "s", "sdg", "t", "tdg", "rx", "ry", "rz"),
+    *("cx", "cy", "cz", "ch", "ccx", "crz", "cu1", "cu3"),
 }
 
 _LIBRARIES = {3: ("stdgates.inc", _STDGATES), 2: ("qelib1.inc", _QELIB1)}
@@ -578,6 +586,8 @@ class _Reader:
         self._operations = 0
         self._expansion = 0
         self._included = False
+        # Library gates that the program may still define itself: it has not used them.
+        self._replaceable: set[str] = set()
         # While a gate's definition is checked its angles are NaN and gates in it are not expanded.
         self._checking = False
         builtin: dict[str, _Named] = {**_CONSTANTS, "U": _U3 if version == 3 else _U2}
@@ -732,11 +742,15 @@ class _Reader:
             )
         self._included = True
         for name, gate in gates.items():
-            if name not in self._builtin.names:
-                self._declare(name, gate, self._global, node)
+            self._declare(name, gate, self._global, node)
+        if self._version == 2:
+            self._replaceable = set(gates) - _FIRST_QELIB1
 
     def _declare(self, name: str, value: _Named, scope: _Scope, node: Any) -> None:
-        if name in scope.names or isinstance(self._builtin.names.get(name), _Gate):
+        replaces = name in self._replaceable and isinstance(value, _Gate)
+        self._replaceable.discard(name)
+        taken = name in scope.names and not replaces
+        if taken or isinstance(self._builtin.names.get(name), _Gate):
             raise self._invalid(node, f"{name!r} is already declared", name, "Choose another name")
         scope.names[name] = value
 
@@ -927,7 +941,8 @@ class _Reader:
             raise self._invalid(
                 node, f"{name!r} takes {gate.angles} angles, not {len(arguments)}", name
             )
-        angles = [self._evaluate(argument, scope) for argument in arguments]
+        values = [self._evaluate(argument, scope) for argument in arguments]
+        angles = [value if isinstance(value, Angle) else float(value) for value in values]
         powers, negated = self._modifiers(node.modifiers, scope)
         operands = [self._operand(qubit, "qubit", scope) for qubit in node.qubits]
         if len(operands) != len(negated) + gate.qubits:
@@ -962,6 +977,7 @@ class _Reader:
             raise self._invalid(node, f"gate {name!r} is not defined", name, remedy)
         if not isinstance(found, _Gate):
             raise self._invalid(node, f"{name!r} is not a gate", name)
+        self._replaceable.discard(name)
         return found
 
     def _modifiers(
@@ -1226,7 +1242,7 @@ class _Reader:
             if op in _REAL_OPERATORS:
                 return _REAL_OPERATORS[op](float(lhs), float(rhs))
         except (ArithmeticError, ValueError) as error:
-            raise self._invalid(node, f"{op!r} fails: {error}", op)
+            raise self._invalid(node, f"{op!r} fails: {error}", op) from error
         raise self._unsupported(
             node, f"{op!r} operators between these values", op, "Use + - * / % ** on numbers"
         )
@@ -1256,7 +1272,7 @@ class _Reader:
                 return _remainder(int(numbers[0]), int(numbers[1]))
             return math.fmod(*numbers)
         except (ArithmeticError, ValueError) as error:
-            raise self._invalid(node, f"{name!r} fails: {error}", name)
+            raise self._invalid(node, f"{name!r} fails: {error}", name) from error
 
     def _converted(
         self, value: _Value, kind: ast.ClassicalType, node: Any, scope: _Scope

@@ -1,0 +1,99 @@
+"""Slow, obvious unitaries, written apart from the code under test."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import expm
+
+from openqse.program.circuit import Circuit
+from openqse.program.gates import Op
+
+ID, X, Y, Z = (
+    np.array(m, dtype=complex)
+    for m in ([[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]])
+)
+H = (X + Z) / np.sqrt(2)
+SX = ((1 + 1j) * ID + (1 - 1j) * X) / 2
+SWAP = (np.kron(ID, ID) + np.kron(X, X) + np.kron(Y, Y) + np.kron(Z, Z)) / 2
+
+
+def rotation(pauli: NDArray, angle: float) -> NDArray:
+    return expm(-0.5j * angle * pauli)
+
+
+def phase(angle: float) -> NDArray:
+    return np.diag([1, np.exp(1j * angle)])
+
+
+def u(theta: float, phi: float, lam: float) -> NDArray:
+    """The three-angle gate: Z, Y and Z rotations and the phase that makes its corner real."""
+    turns = rotation(Z, phi) @ rotation(Y, theta) @ rotation(Z, lam)
+    return np.exp(0.5j * (phi + lam)) * turns
+
+
+def controlled(gate: NDArray, count: int = 1) -> NDArray:
+    """``gate`` under ``count`` controls, which are the least significant bits."""
+    full = np.eye(len(gate) << count, dtype=complex)
+    last = (1 << count) - 1
+    full[last :: 1 << count, last :: 1 << count] = gate
+    return full
+
+
+FIXED = {
+    Op.ID: ID,
+    Op.X: X,
+    Op.Y: Y,
+    Op.Z: Z,
+    Op.H: H,
+    Op.S: phase(np.pi / 2),
+    Op.SDG: phase(-np.pi / 2),
+    Op.T: phase(np.pi / 4),
+    Op.TDG: phase(-np.pi / 4),
+    Op.SX: SX,
+    Op.SXDG: SX.conj().T,
+    Op.SWAP: SWAP,
+}
+WITH_ANGLES = {
+    Op.GPHASE: lambda a: np.array([[np.exp(1j * a)]]),
+    Op.P: phase,
+    Op.RX: lambda a: rotation(X, a),
+    Op.RY: lambda a: rotation(Y, a),
+    Op.RZ: lambda a: rotation(Z, a),
+    Op.U: u,
+    Op.RXX: lambda a: rotation(np.kron(X, X), a),
+    Op.RYY: lambda a: rotation(np.kron(Y, Y), a),
+    Op.RZZ: lambda a: rotation(np.kron(Z, Z), a),
+}
+
+
+def gate(op: Op, angles: tuple[float, ...] = ()) -> NDArray:
+    return FIXED[op] if op in FIXED else WITH_ANGLES[op](*angles)
+
+
+def on(qubits: tuple[int, ...], matrix: NDArray, size: int) -> NDArray:
+    """``matrix`` on ``qubits`` of ``size``; the first of them is its least significant bit."""
+    full = np.zeros((1 << size, 1 << size), dtype=complex)
+    for column in range(1 << size):
+        index = sum((column >> q & 1) << i for i, q in enumerate(qubits))
+        rest = column & ~sum(1 << q for q in qubits)
+        for value in range(len(matrix)):
+            row = rest | sum((value >> i & 1) << q for i, q in enumerate(qubits))
+            full[row, column] += matrix[value, index]
+    return full
+
+
+def unitary(circuit: Circuit, parameters: ArrayLike | None = None) -> NDArray:
+    """The unitary of a circuit without measurements; qubit 0 is the least significant bit."""
+    (angles,) = circuit.bind(parameters)
+    total = np.eye(1 << circuit.num_qubits, dtype=complex)
+    for step in circuit.operations():
+        if step.op is Op.BARRIER:
+            continue
+        small = gate(step.op, tuple(angles[i] for i in step.angles))
+        total = on(step.qubits, controlled(small, step.controls), circuit.num_qubits) @ total
+    return total
+
+
+def same_up_to_phase(a: NDArray, b: NDArray) -> bool:
+    return bool(abs(abs(np.vdot(a, b)) - len(a)) < 1e-9)
