@@ -138,6 +138,13 @@ class SlurmError(OpenQSEError):
     code = "slurm"
 
 
+class InternalError(OpenQSEError):
+    """A defect of this software; the layer's log has its traceback."""
+
+    code = "internal"
+    default_remedy = "Report it with the log of the agent that it names"
+
+
 class ConfigurationError(OpenQSEError):
     """A configuration or site file is wrong; the message names file and key."""
 

@@ -25,6 +25,7 @@ from typing import Any
 import zmq
 
 from openqse.errors import (
+    InternalError,
     LeaseDenied,
     NoLease,
     OpenQSEError,
@@ -255,6 +256,9 @@ class NodeAgent:
         except OpenQSEError as error:
             log.warning("refused a hook request: %s", error.at("node agent"))
             self._answer(hook, hooks.format_error(error))
+        except Exception as error:  # a defect must cost its request, not the node
+            log.exception("a hook request could not be handled")
+            self._answer(hook, hooks.format_error(InternalError(repr(error), layer="node agent")))
 
     def _answer(self, hook: _Hook, block: bytes) -> None:
         try:
@@ -488,8 +492,12 @@ class NodeAgent:
                         f"a rank does not send {head.kind!r} messages", layer="node agent"
                     )
             except OpenQSEError as error:
-                error.at("node agent")
-                router.send_multipart([session, *encode_error(task_of(frames), error)])
+                answer = encode_error(task_of(frames), error.at("node agent"))
+                router.send_multipart([session, *answer])
+            except Exception as error:  # a defect must cost its message, not the node
+                log.exception("a rank's message could not be handled")
+                failure = InternalError(repr(error), layer="node agent")
+                router.send_multipart([session, *encode_error(task_of(frames), failure)])
 
     def _holding(self, door: _Door, lease: str) -> Holding:
         reason = door.revoked.get(lease)
@@ -542,8 +550,8 @@ class NodeAgent:
                 uplink.heard()
                 try:
                     self._from_agent(uplink, frames)
-                except (OpenQSEError, KeyError, TypeError, ValueError) as error:
-                    log.error("malformed message from the QPU agent %s: %r", uplink.qpu.name, error)
+                except Exception:  # from a QPU agent of another release, or a defect
+                    log.exception("a message of the QPU agent of %s failed", uplink.qpu.name)
 
     def _from_agent(self, uplink: Uplink, frames: list[bytes]) -> None:
         head, body = decode_header(frames), decode_body(frames)

@@ -65,7 +65,7 @@ class JobUsage:
 
 
 class Journal:
-    """An SQLite file in write-ahead mode. Each thread that uses it opens its own.
+    """An SQLite file in write-ahead mode. Loop and executor each open it for themselves.
 
     Raises:
         ConfigurationError: the file is damaged, foreign or of another schema; it is left as it is.
@@ -75,7 +75,9 @@ class Journal:
         self._path = path
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+            self._db = sqlite3.connect(
+                path, isolation_level=None, timeout=5.0, check_same_thread=False
+            )
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._prepare()
@@ -116,19 +118,14 @@ class Journal:
             "SELECT id, job_id, uid, user, account, slots, mode, restart_count, generation, "
             "ends_at, nodes FROM lease WHERE ended_at IS NULL"
         )
-        return [
-            Lease(
-                *whose,
-                slots,
-                Mode(mode),
-                restarts,
-                generation,
-                ends_at,
-                now,
-                set(json.loads(nodes)),
-            )
-            for *whose, slots, mode, restarts, generation, ends_at, nodes in rows
-        ]
+        columns = [column[0] for column in rows.description]
+        leases = []
+        for row in rows:
+            values = dict(zip(columns, row, strict=True))
+            values["mode"] = Mode(values["mode"])
+            values["nodes"] = set(json.loads(values["nodes"]))
+            leases.append(Lease(**values, renewed_at=now))
+        return leases
 
     def write_lease(self, lease: Lease) -> None:
         """Records a new lease, or its nodes and generation."""

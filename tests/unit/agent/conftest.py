@@ -1,0 +1,64 @@
+"""Fixtures of the agents' tests."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stack import Stack
+
+import openqse
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@pytest.fixture
+def make_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    """Makes stacks with settings of their own; all are stopped afterwards."""
+    made: list[Stack] = []
+
+    def make(**settings: Any) -> Stack:
+        ports = dict(zip(("emu0", "emu1"), free_ports(2), strict=True))
+        made.append(Stack(tmp_path / str(len(made)), ports, **settings))
+        return made[-1]
+
+    yield make
+    for stack in made:
+        stack.close()
+
+
+@pytest.fixture
+def stack(make_stack: Callable[..., Stack]) -> Stack:
+    """A stack with two QPUs, emu0 (4 slots) and emu1 (1 slot)."""
+    return make_stack()
+
+
+@pytest.fixture
+def enter(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts this process into a job that holds QPUs, as the plugin does with a rank."""
+
+    def enter(job_id: int = 7, qpus: str = "emu0:2", **licences: int) -> None:
+        held = licences or {f"qpu_{q.partition(':')[0]}": 4 for q in qpus.split(",")}
+        stack.slurm.submit(job_id, held)
+        for name, value in stack.attach(job_id, qpus).items():
+            monkeypatch.setenv(name, value)
+
+    return enter
+
+
+@pytest.fixture
+def rank(enter: Callable[..., None]) -> Iterator[openqse.QPU]:
+    """A rank's connection to emu0, which its job holds."""
+    enter()
+    with openqse.connect() as qpu:
+        yield qpu

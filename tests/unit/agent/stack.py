@@ -1,0 +1,259 @@
+"""A whole stack in one process: QPU agents, a node agent and the plugin's side of the hook."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openqse import device
+from openqse.errors import SlurmError, TaskCancelled
+from openqse.program import circuit
+from openqse.site import Site, SiteQPU
+from openqse_agent.config import AgentConfig, NodeConfig, QPUConfig
+from openqse_agent.node.loop import NodeAgent
+from openqse_agent.qpu.loop import QPUAgent
+from openqse_agent.slurm.client import Job
+
+
+class ScriptedDevice:
+    """Answers every shot with the bits of the first parameter, as a whole number, at once.
+
+    ``hold`` makes runs wait until it is set or they are told to stop; ``prepared`` counts programs.
+    """
+
+    SHOT_NS = 1000
+
+    def __init__(self) -> None:
+        self.hold = threading.Event()
+        self.hold.set()
+        self.started = threading.Semaphore(0)
+        self.prepared = 0
+        self.stopped = 0
+
+    @property
+    def capabilities(self) -> device.Capabilities:
+        return device.Capabilities(4, ("x",), (circuit.FORMAT,), 10_000, expectation=True)
+
+    def prepare(self, program: circuit.Circuit) -> circuit.Circuit:
+        self.prepared += 1
+        if program.num_qubits > 4:
+            raise ValueError("a driver's own exception")
+        return program
+
+    def _wait(self, stopped: Any) -> None:
+        self.started.release()
+        while not self.hold.wait(0.01):
+            if stopped():
+                self.stopped += 1
+                raise TaskCancelled("stopped", layer="device")
+
+    def run(
+        self, prepared: circuit.Circuit, parameters: Any, shots: int, seed: Any, stopped: Any
+    ) -> device.Samples:
+        self._wait(stopped)
+        width = (prepared.num_clbits + 7) // 8
+        value = int(parameters[0, 0]) if parameters.size else 0
+        row = np.frombuffer(value.to_bytes(8, "little")[:width], np.uint8)
+        memory = np.tile(row, (len(parameters), shots, 1))
+        return device.Samples(memory, self.SHOT_NS * shots * len(parameters))
+
+    def expectation(
+        self, prepared: Any, observable: Any, parameters: Any, stopped: Any
+    ) -> device.Expectations:
+        self._wait(stopped)
+        return device.Expectations(parameters.sum(axis=1), self.SHOT_NS * len(parameters))
+
+    def calibration(self) -> device.Calibration:
+        return device.Calibration("scripted-1")
+
+    def status(self) -> device.DeviceStatus:
+        return device.DeviceStatus(True)
+
+    def close(self) -> None:
+        pass
+
+
+class ScriptedSlurm:
+    """slurmctld as a table: jobs by id, or down."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, Job] = {}
+        self.questions: list[list[int]] = []
+        self.down = False
+
+    def submit(self, job_id: int, licences: dict[str, int], account: str = "chem") -> None:
+        self.known[job_id] = Job(
+            id=job_id,
+            running=True,
+            state="RUNNING",
+            uid=os.getuid(),
+            user="alice",
+            account=account,
+            licences=licences,
+            end_time=time.time() + 600,
+            restart_count=0,
+        )
+
+    def end(self, job_id: int) -> None:
+        self.known[job_id] = replace(self.known[job_id], running=False, state="COMPLETED")
+
+    def jobs(self, ids: Iterable[int]) -> dict[int, Job]:
+        self.questions.append(list(ids))
+        if self.down:
+            raise SlurmError("slurmctld does not answer", layer="slurmctld", remedy="Check it")
+        return {i: self.known[i] for i in self.questions[-1] if i in self.known}
+
+    def shares(self) -> dict[str, float]:
+        return {"chem": 0.75, "ml": 0.25}
+
+
+@dataclass
+class RunningQPU:
+    agent: QPUAgent
+    device: ScriptedDevice
+    thread: threading.Thread
+
+
+@dataclass
+class Stack:
+    """Everything between a step and its devices; ``close`` stops all of it."""
+
+    directory: Path
+    ports: dict[str, int]
+    slots: dict[str, int] = field(default_factory=lambda: {"emu0": 4, "emu1": 1})
+    slurm: ScriptedSlurm = field(default_factory=ScriptedSlurm)
+    lease_ttl: float = 30.0
+    tasks_per_session: int = 32
+
+    def __post_init__(self) -> None:
+        self.site = Site(
+            {
+                name: SiteQPU(name, slots, f"tcp://127.0.0.1:{self.ports[name]}", "scripted")
+                for name, slots in self.slots.items()
+            }
+        )
+        self.config = AgentConfig(
+            node=NodeConfig(runtime_dir=self.directory / "run", attach_timeout=1.0),
+            qpu=QPUConfig(
+                state_dir=self.directory / "state",
+                lease_ttl=self.lease_ttl,
+                tasks_per_session=self.tasks_per_session,
+            ),
+        )
+        self.qpus: dict[str, RunningQPU] = {}
+        for name in self.slots:
+            self.start_qpu(name)
+        self.node: NodeAgent
+        self.start_node()
+
+    def start_qpu(self, name: str) -> None:
+        driver = ScriptedDevice()
+        agent = QPUAgent(self.config, self.site.qpu(name), driver, self.slurm)
+        thread = threading.Thread(target=agent.run, name=name)
+        thread.start()
+        self.qpus[name] = RunningQPU(agent, driver, thread)
+
+    def stop_qpu(self, name: str) -> None:
+        running = self.qpus.pop(name)
+        running.device.hold.set()
+        running.agent.stop()
+        running.thread.join(10)
+        assert not running.thread.is_alive()
+
+    def start_node(self, name: str = "c1") -> None:
+        self.node = NodeAgent(self.config, self.site, name)
+        self._node_thread = threading.Thread(target=self.node.run, name="node")
+        self._node_thread.start()
+
+    def stop_node(self) -> None:
+        self.node.stop()
+        self._node_thread.join(10)
+        assert not self._node_thread.is_alive()
+
+    def close(self) -> None:
+        self.stop_node()
+        for name in list(self.qpus):
+            self.stop_qpu(name)
+
+    @property
+    def runtime(self) -> Path:
+        return self.config.node.runtime_dir
+
+    def leases(self, name: str) -> list[int]:
+        """Ids of the jobs that hold leases of a QPU."""
+        return [lease.job_id for lease in self.qpus[name].agent._leases]
+
+    # --- the plugin's side -----------------------------------------------------------------------
+
+    def exchange(self, block: bytes, timeout: float = 5.0) -> list[tuple[str, str]]:
+        """Sends raw bytes to the hook socket; the records of the answer."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as hook:
+            hook.settimeout(timeout)
+            hook.connect(str(self.runtime / "node.sock"))
+            hook.sendall(block)
+            answer = b""
+            while chunk := hook.recv(65536):
+                answer += chunk
+        records = answer.rstrip(b"\0").decode().split("\0") if answer else []
+        return [(key, value) for key, _, value in (r.partition("=") for r in records)]
+
+    def attach(
+        self,
+        job_id: int,
+        qpus: str,
+        *,
+        mode: str = "shared",
+        uid: int | None = None,
+        restarts: int = 0,
+    ) -> dict[str, str]:
+        """Attaches a step; the environment it gets.
+
+        Raises:
+            Refused: as the user would read it.
+        """
+        uid = os.getuid() if uid is None else uid
+        answer = self.exchange(
+            records(
+                VERSION=1,
+                OP="attach",
+                JOB_ID=job_id,
+                STEP_ID=0,
+                UID=uid,
+                GID=os.getgid(),
+                RESTART_COUNT=restarts,
+                QPU=qpus,
+                MODE=mode,
+            )
+        )
+        fields = dict(answer)
+        if fields["STATUS"] != "ok":
+            raise Refused(f"{fields['LAYER']}: {fields['MESSAGE']}. {fields['REMEDY']}")
+        sets = (value.partition("=") for key, value in answer if key == "SET")
+        return {name: value for name, _, value in sets}
+
+    def detach(self, job_id: int) -> dict[str, str]:
+        return dict(self.exchange(records(VERSION=1, OP="detach", JOB_ID=job_id)))
+
+
+class Refused(Exception):
+    """A step was not attached."""
+
+
+def records(**values: object) -> bytes:
+    return b"".join(f"{k}={v}".encode() + b"\0" for k, v in values.items()) + b"\0"
+
+
+def eventually(condition: Any, timeout: float = 10.0) -> None:
+    """Waits until a condition holds; fails when it does not within ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.005)
