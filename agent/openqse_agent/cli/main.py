@@ -1,0 +1,30 @@
+"""The command `openqse`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.metadata import version
+
+from openqse.errors import OpenQSEError
+from openqse_agent.cli import report, site
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one subcommand; errors are one line on stderr and exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="openqse", description="QPUs of a Slurm site: configuration, leases, usage."
+    )
+    parser.add_argument("--version", action="version", version=f"openqse {version('openqse')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    report.add_parser(commands)
+    site.add_parser(commands)
+    arguments = parser.parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except OpenQSEError as error:
+        print(f"openqse: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return code

@@ -1,0 +1,237 @@
+"""`openqse site`: what Slurm must be told of the site file, and whether it was."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from openqse import site as sites
+from openqse.errors import ConfigurationError, OpenQSEError
+from openqse.site import Site
+from openqse.wire.messages import Kind
+from openqse_agent.cli.ask import ask
+
+SLURM_PATH = Path("/etc/slurm/openqse.conf")
+LUA_PATH = Path("/etc/openqse/qpus.lua")
+_MADE = "made by 'openqse site render' from the site file; do not edit"
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command group."""
+    group = commands.add_parser("site", help="the site file and what Slurm knows of it")
+    actions = group.add_subparsers(metavar="ACTION", required=True)
+    for name, run, text in (
+        ("render", render, "write Slurm's lines and job_submit.lua's table from the site file"),
+        ("check", check, "check that files, slurmctld and QPU agents agree with the site file"),
+    ):
+        parser = actions.add_parser(name, help=text, description=text.capitalize() + ".")
+        parser.set_defaults(run=run)
+        parser.add_argument(
+            "--site",
+            type=Path,
+            default=sites.DEFAULT_PATH,
+            metavar="FILE",
+            help="site file (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--slurm",
+            type=Path,
+            default=SLURM_PATH,
+            metavar="FILE",
+            help="lines for slurm.conf to Include (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--lua",
+            type=Path,
+            default=LUA_PATH,
+            metavar="FILE",
+            help="table for job_submit.lua (default: %(default)s)",
+        )
+        if name == "render":
+            parser.add_argument(
+                "--stdout", action="store_true", help="print both instead of writing the files"
+            )
+        else:
+            parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def slurm_lines(site: Site) -> str:
+    """The lines of slurm.conf: licences, the TRES they are counted as, and their billing."""
+    qpus = site.qpus.values()
+    licences = ",".join(f"{qpu.licence}:{qpu.slots}" for qpu in qpus)
+    tres = ",".join(f"license/{qpu.licence}" for qpu in qpus)
+    return (
+        f"# {_MADE}\n"
+        f"Licenses={licences}\n"
+        f"AccountingStorageTRES={tres}\n"
+        "# Only QPU slots are billed unless a partition sets weights of its own.\n"
+        f'PartitionName=DEFAULT TRESBillingWeights="{billing_weights(site)}"\n'
+    )
+
+
+def billing_weights(site: Site) -> str:
+    """The value of TRESBillingWeights."""
+    weights = (f"license/{q.licence}={q.billing_weight}" for q in site.qpus.values())
+    return ",".join(["CPU=0.0", *weights])
+
+
+def lua_table(site: Site) -> str:
+    """The table of QPUs that job_submit.lua reads."""
+    entries = "".join(
+        f"    {qpu.name} = {{ slots = {qpu.slots} }},\n" for qpu in site.qpus.values()
+    )
+    return f"-- {_MADE}\nreturn {{\n{entries}}}\n"
+
+
+def render(arguments: argparse.Namespace) -> int:
+    """Writes both files, or prints them."""
+    site = sites.load(arguments.site)
+    if arguments.stdout:
+        print(f"{slurm_lines(site)}\n{lua_table(site)}", end="")
+        return 0
+    for path, text in ((arguments.slurm, slurm_lines(site)), (arguments.lua, lua_table(site))):
+        _replace(path, text)
+        print(f"wrote {path}")
+    print("now: scontrol reconfigure (a changed number of slots needs a restart of slurmctld)")
+    return 0
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file so that a reader sees the old one or the new one, whole."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing checked: what, whether it agrees, and what to do if not."""
+
+    what: str
+    agrees: bool
+    detail: str = ""
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Prints what agrees with the site file and what does not; 1 if anything does not."""
+    site = sites.load(arguments.site)
+    findings = [
+        _same_file(arguments.slurm, slurm_lines(site)),
+        _same_file(arguments.lua, lua_table(site)),
+        *_slurmctld(site),
+        *_agents(site),
+    ]
+    if arguments.json:
+        print(json.dumps([vars(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            mark = "ok     " if finding.agrees else "DIFFERS"
+            print(f"{mark} {finding.what}" + (f": {finding.detail}" if finding.detail else ""))
+    return 0 if all(finding.agrees for finding in findings) else 1
+
+
+def _same_file(path: Path, expected: str) -> Finding:
+    try:
+        same = path.read_text() == expected
+    except OSError as error:
+        return Finding(str(path), False, f"{error.strerror}; run 'openqse site render'")
+    return Finding(str(path), same, "" if same else "is old; run 'openqse site render'")
+
+
+def _slurmctld(site: Site) -> list[Finding]:
+    try:
+        config = _run(["scontrol", "show", "config"])
+        licences = _run(["scontrol", "show", "licenses", "--oneliner"])
+        partitions = _run(["scontrol", "show", "partition", "--oneliner"])
+    except ConfigurationError as error:
+        return [Finding("slurmctld", False, str(error))]
+    totals = dict(re.findall(r"LicenseName=(\S+) Total=(\d+)", licences))
+    match = re.search(r"^AccountingStorageTRES\s*=\s*(\S*)", config, re.MULTILINE)
+    counted = match[1].split(",") if match else []
+    plugins = re.search(r"^JobSubmitPlugins\s*=\s*(\S*)", config, re.MULTILINE)
+    findings = [
+        _finding(
+            "slurmctld runs job_submit.lua",
+            plugins is not None and "lua" in plugins[1].split(","),
+            "set JobSubmitPlugins=lua in slurm.conf",
+        )
+    ]
+    billed = _billed(partitions)
+    for qpu in site.qpus.values():
+        total, tres = totals.get(qpu.licence, "0"), f"license/{qpu.licence}"
+        findings += [
+            _finding(
+                f"licences of {qpu.name}",
+                total == str(qpu.slots),
+                f"slurmctld has {total}, the site file {qpu.slots}; restart slurmctld",
+            ),
+            _finding(
+                f"accounting of {qpu.name}",
+                tres in counted,
+                f"{tres} is not in AccountingStorageTRES",
+            ),
+            _finding(
+                f"billing of {qpu.name}",
+                tres in billed,
+                f"no partition has {tres} in TRESBillingWeights; Include {SLURM_PATH.name} before "
+                "the partitions",
+            ),
+        ]
+    return findings
+
+
+def _finding(what: str, agrees: bool, otherwise: str) -> Finding:
+    return Finding(what, agrees, "" if agrees else otherwise)
+
+
+def _billed(partitions: str) -> set[str]:
+    weights = re.findall(r"TRESBillingWeights=(\S+)", partitions)
+    return {item.partition("=")[0] for text in weights for item in text.split(",")}
+
+
+def _agents(site: Site) -> list[Finding]:
+    findings = []
+    for name, answer in ask(site.qpus.values(), Kind.STATUS, {}, timeout=3.0).items():
+        what = f"QPU agent of {name}"
+        if isinstance(answer, OpenQSEError):
+            findings.append(Finding(what, False, str(answer)))
+            continue
+        expected = site.qpu(name).slots
+        actual = answer["slots"]
+        otherwise = f"it has {actual} slots, the site file {expected}; restart it"
+        findings.append(_finding(what, actual == expected, otherwise))
+    return findings
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=True, env=_environment()
+        )
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{command[0]} is not installed here", remedy="Run it on a host of the cluster"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise ConfigurationError("slurmctld does not answer within 10 s") from None
+    except subprocess.CalledProcessError as error:
+        raise ConfigurationError(f"{' '.join(command)}: {error.stderr.strip()}") from error
+    return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C"}
