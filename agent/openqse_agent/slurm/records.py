@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 # A suspended job keeps its licences; the others are flags that older releases print in place of
 # the state RUNNING.
@@ -63,32 +65,38 @@ def account_shares(rows: Iterable[Association]) -> dict[str, float]:
     """Share of the whole fair tree (0 to 1) of each account but the root.
 
     Computed from raw shares, as slurmctld does (``assoc_mgr.c``): an association has its part of
-    the shares of its level, and of its parent's share. Slurm's own normalised shares cannot be
-    used: with Fair Tree they refer to the level, without it to the whole tree.
+    the shares of its level, and of its parent's share. Slurm's own normalised shares do not serve:
+    with Fair Tree they refer to the level, without it to the whole tree.
+
+    Raises:
+        ValueError: a row's parent is not among the rows.
     """
     tree = {row.id: row for row in rows}
+    if missing := {row.parent for row in tree.values()} - tree.keys() - {None}:
+        raise ValueError(f"associations {sorted(map(str, missing))} are parents but not listed")
+    above = {row.id: row.parent for row in tree.values() if row.parent is not None}
 
-    def level(row: Association) -> int | None:
-        above = row.parent
-        while above is not None and tree[above].shares == USE_PARENT:
-            above = tree[above].parent
-        return above
+    def passed_up(row: Association) -> Iterator[int]:
+        """The accounts between a row and the level that it competes at."""
+        parent = above[row.id]
+        while tree[parent].shares == USE_PARENT and parent in above:
+            yield parent
+            parent = above[parent]
 
-    total: dict[int | None, int] = {}
-    for row in tree.values():
-        if row.shares != USE_PARENT:
-            total[level(row)] = total.get(level(row), 0) + row.shares
+    competing = [tree[id] for id in above if tree[id].shares != USE_PARENT]
+    level = {row.id: above[[row.id, *passed_up(row)][-1]] for row in competing}
+    total: Counter[int] = Counter()
+    for row in competing:
+        total[level[row.id]] += row.shares
 
-    def share(row: Association) -> float:
-        above = level(row)
-        if above is None:
+    @cache
+    def share(id: int) -> float:
+        if id not in level:
             return 1.0
-        if row.shares == USE_PARENT:
-            return _sum_of_members(row, tree, share)
-        return share(tree[above]) * row.shares / total[above] if row.shares else 0.0
+        return share(level[id]) * tree[id].shares / (total[level[id]] or 1)
 
-    return {
-        row.account: share(row)
-        for row in tree.values()
-        if not row.user and row.parent is not None
-    }
+    part: defaultdict[int, float] = defaultdict(float)
+    for row in competing:
+        for member in (row.id, *passed_up(row)):
+            part[member] += share(row.id)
+    return {tree[id].account: part[id] for id in above if not tree[id].user}

@@ -1,0 +1,181 @@
+"""The Slurm client by Slurm's own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NoReturn
+
+from openqse.errors import SlurmError
+from openqse_agent.slurm.client import Job
+from openqse_agent.slurm.records import (
+    USE_PARENT,
+    Association,
+    account_shares,
+    held_licences,
+    is_running,
+)
+
+# The only variables of Slurm that say where slurmctld is; all others (SQUEUE_STATES,
+# SLURM_CLUSTERS, SLURM_TIME_FORMAT, ...) change what the commands answer.
+_KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER"})
+_SLURM = ("SLURM_", "SQUEUE_", "SSHARE_", "SACKD_")
+
+# Slurm's NO_VAL and INFINITE of 32 bits, which releases before 23.02 print as they are.
+_NO_VALUE = 0xFFFFFFFE
+
+
+class Commands:
+    """Asks through ``squeue`` and ``sshare``, one process for each question.
+
+    Args:
+        timeout: seconds after which a command is killed.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+
+    def jobs(self, ids: Iterable[int]) -> dict[int, Job]:
+        """The jobs that slurmctld knows among ``ids``, by id, in one question.
+
+        Raises:
+            SlurmError: slurmctld does not answer, or its answer cannot be read.
+        """
+        wanted = sorted(set(ids))
+        if not wanted:
+            return {}
+        # For a single id squeue has slurmctld look up that job; for more it gets them all.
+        command = ["squeue", "--json", "--all", "--local", "--states=all"]
+        done = self._run([*command, "--jobs=" + ",".join(map(str, wanted))])
+        if done.returncode and "Invalid job id" in done.stderr:
+            return {}
+        text = _output(done)
+        try:
+            answer = json.loads(text)
+            records = answer["jobs"]
+            # An array's or a heterogeneous job's id brings its other jobs with it.
+            return {
+                record["job_id"]: _job(record) for record in records if record["job_id"] in wanted
+            }
+        except (ValueError, KeyError, TypeError) as error:
+            _unreadable("squeue --json", error, text)
+
+    def shares(self) -> dict[str, float]:
+        """Normalised shares (0 to 1) of each account in the fair tree, root left out.
+
+        Raises:
+            SlurmError: slurmctld does not answer, or its answer cannot be read.
+        """
+        # Not --json, which is 5 KB for each user's row and unknown to releases before 23.11.
+        columns = "--format=Account,User,RawShares"
+        text = _output(self._run(["sshare", "--all", "--parsable2", "--noheader", columns]))
+        try:
+            return account_shares(_associations(text))
+        except ValueError as error:
+            _unreadable("sshare", error, text)
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name in _KEPT or not name.startswith(_SLURM)
+        }
+        try:
+            return subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=self._timeout,
+                env=environment | {"LC_ALL": "C"},
+            )
+        except subprocess.TimeoutExpired:
+            raise SlurmError(
+                f"{command[0]} did not end within {self._timeout:g} s and was killed",
+                layer="slurmctld",
+                remedy="Check with `scontrol ping` that slurmctld answers from this host",
+            ) from None
+        except OSError as error:
+            raise SlurmError(
+                f"{command[0]} cannot be started: {error.strerror}",
+                layer="slurmctld",
+                remedy=f"Install Slurm's client commands and put {command[0]} on the agent's PATH",
+            ) from error
+
+
+def _output(done: subprocess.CompletedProcess[str]) -> str:
+    if not done.returncode:
+        return done.stdout
+    said = " ".join(done.stderr.split())[-500:] or "no message"
+    raise SlurmError(
+        f"{done.args[0]} failed with exit code {done.returncode}: {said}",
+        layer="slurmctld",
+        remedy="Check with `scontrol ping` that slurmctld answers from this host, and that munged"
+        " and slurm.conf here are the cluster's",
+    )
+
+
+def _unreadable(what: str, error: Exception, text: str) -> NoReturn:
+    raise SlurmError(
+        f"the answer of {what} cannot be read ({type(error).__name__}: {error}); it begins"
+        f" {text[:80]!r}",
+        layer="slurmctld",
+        remedy="Run the command by hand as the agent's user; Slurm 22.05 to 26.05 are understood",
+    ) from error
+
+
+def _job(record: Mapping[str, Any]) -> Job:
+    # 22.05 has one word; later releases have a list, the state first and its flags after it.
+    state = record["job_state"]
+    word = state if isinstance(state, str) else state[0]
+    if not isinstance(word, str):
+        raise ValueError(f"job_state is {state!r}")
+    uid = _number(record["user_id"])
+    if uid is None:
+        raise ValueError(f"user_id is {record['user_id']!r}")
+    running = is_running(word)
+    # Without a time limit slurmctld sets an end a year ahead.
+    limited = "time_limit" not in record or _number(record["time_limit"]) is not None
+    return Job(
+        id=record["job_id"],
+        running=running,
+        state=word,
+        uid=int(uid),
+        user=record.get("user_name") or str(int(uid)),
+        account=record.get("account") or "",
+        licences=held_licences(
+            running, record.get("licenses") or "", record.get("licenses_allocated") or ""
+        ),
+        end_time=(_number(record.get("end_time")) or None) if limited else None,
+        restart_count=int(_number(record.get("restart_cnt")) or 0),
+    )
+
+
+def _number(value: Any) -> float | None:
+    """A number in any release's form; None where Slurm has none or means infinity."""
+    if isinstance(value, Mapping):
+        if value.get("infinite") or not value["set"]:
+            return None
+        value = value["number"]
+    if value is None or value == "":
+        return None
+    number = float(value)
+    return None if number >= _NO_VALUE else number
+
+
+def _associations(text: str) -> Iterator[Association]:
+    """The rows of ``sshare``, where a row's indent is its depth in the tree."""
+    path: list[int] = []
+    for id, line in enumerate(text.splitlines()):
+        indented, user, shares = line.split("|")
+        account = indented.lstrip()
+        depth = len(indented) - len(account)
+        if depth > len(path):
+            raise ValueError(f"{account} is indented deeper than its parent's child")
+        del path[depth:]
+        raw = USE_PARENT if shares == "parent" else int(shares or 0)
+        yield Association(id, path[-1] if path else None, account, user, raw)
+        path.append(id)
