@@ -120,11 +120,11 @@ def _profile(name: str, table: dict[str, Any]) -> Profile:
     _check_number(name, "max_qubits", table["max_qubits"], 1, _MOST_QUBITS)
     _check_number(name, "max_shots", table["max_shots"], 1, 10**9)
     _check_number(name, "expectation_shots", table["expectation_shots"], 1, 10**9)
-    unknown = [g for g in gates if g not in _GATE_NAMES] if isinstance(gates, list) else [gates]
-    if unknown or not gates:
-        raise _wrong(
-            name, f"'native_gates' must list names of gates, not {unknown[0] if unknown else '[]'!r}"
-        )
+    if not isinstance(gates, list) or not gates:
+        raise _wrong(name, "'native_gates' is not a list of gates' names")
+    for gate in gates:
+        if gate not in _GATE_NAMES:
+            raise _wrong(name, f"'native_gates' names an unknown gate {gate!r}")
     return Profile(
         name,
         table["max_qubits"],
@@ -144,6 +144,4 @@ def _check_keys(name: str, table: dict[str, Any], expected: set[str], prefix: st
 
 def _check_number(name: str, key: str, value: object, least: int, most: int) -> None:
     if type(value) is not int or not least <= value <= most:
-        raise _wrong(
-            name, f"{key!r} must be a whole number from {least} to {most}, not {value!r}"
-        )
+        raise _wrong(name, f"{key!r} must be a whole number from {least} to {most}, not {value!r}")

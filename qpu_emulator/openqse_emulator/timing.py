@@ -1,4 +1,4 @@
-"""The timing model: how long a program would have taken on the hardware that a profile describes."""
+"""The timing model: how long a program would have taken on the hardware of a profile."""
 
 from __future__ import annotations
 

@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from numba import config, njit
+import numba
 from numba.core import caching
+
+_config: Any = numba.config
 
 #: Every kernel of this package, by name.
 KERNELS: dict[str, Any] = {}
@@ -20,49 +22,52 @@ def kernel(function: Callable[..., Any]) -> Any:
     names and that may only be read (one built with an image, for all users) is read; where there is
     neither, the code lives as long as the process.
     """
+    compiled: Any
     try:
-        compiled = njit(nogil=True, cache=True)(function)
+        compiled = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # numba found no directory that it may write
-        compiled = njit(nogil=True)(function)
-    shared = _SharedLocator(function.__code__)
-    if shared.is_read_only():
-        compiled._cache = _SharedCache(function)
+        compiled = numba.njit(nogil=True)(function)
+    if _SharedLocator(function).is_read_only():
+        compiled._cache = _shared_cache(function)
     KERNELS[function.__name__] = compiled
     return compiled
 
 
-class _SharedLocator(caching._SourceFileBackedLocatorMixin, caching._CacheLocator):  # type: ignore[misc]
-    """The directory under NUMBA_CACHE_DIR, to be read: numba itself passes over what it cannot write."""
+class _SharedLocator(caching._SourceFileBackedLocatorMixin, caching._CacheLocator):
+    """The directory under NUMBA_CACHE_DIR, to be read: numba passes over what it cannot write."""
 
-    def __init__(self, code: Any) -> None:
-        self._py_file = code.co_filename
-        self._lineno = code.co_firstlineno
-        subpath = self.get_suitable_cache_subpath(self._py_file)
-        self._path = os.path.join(config.CACHE_DIR, subpath)
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._py_file: str = function.__code__.co_filename
+        self._lineno: int = function.__code__.co_firstlineno
+        subpath: Callable[[str], str] = self.get_suitable_cache_subpath
+        self._path = os.path.join(_config.CACHE_DIR, subpath(self._py_file))
 
     def get_cache_path(self) -> str:
         return self._path
 
     def is_read_only(self) -> bool:
         return (
-            bool(config.CACHE_DIR)
+            bool(_config.CACHE_DIR)
             and os.access(self._path, os.R_OK | os.X_OK)
             and not os.access(self._path, os.W_OK)
         )
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _SharedLocator:
-        return cls(py_func.__code__)
+        return cls(py_func)
 
 
-class _SharedImplementation(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = (_SharedLocator,)
+class _SharedImplementation(caching.CompileResultCacheImpl):
+    _locator_classes: Any = (_SharedLocator,)
 
 
-class _SharedCache(caching.FunctionCache):  # type: ignore[misc]
+class _SharedCache(caching.FunctionCache):
     """A function's cache that is read and never written."""
 
     _impl_class = _SharedImplementation
 
     def save_overload(self, sig: Any, data: Any) -> None:
         pass
+
+
+_shared_cache: Any = _SharedCache

@@ -1,4 +1,4 @@
-"""Running plans: evolution in slices, sampling by branches, expectations. All that a device needs."""
+"""Running plans: evolution in slices, sampling by branches, expectations."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def evolve(plan: Plan, angles: NDArray[np.float64], stopped: Stopped) -> State:
     return state
 
 
-def distribution(
-    plan: Plan, angles: NDArray[np.float64], stopped: Stopped
-) -> NDArray[np.float64]:
+def distribution(plan: Plan, angles: NDArray[np.float64], stopped: Stopped) -> NDArray[np.float64]:
     """The running sum of the probabilities, float64 ``(2**n,)``, after a plan without collapses.
 
     Raises:

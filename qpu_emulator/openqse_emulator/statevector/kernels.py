@@ -1,9 +1,9 @@
 """Kernels over a state: complex128 ``(2**n,)``, qubit ``q`` being bit ``q`` of the index.
 
-A set of qubits is a mask. The kernels visit the indices ``i`` with ``i & fixed == value``: with all
-bits of ``fixed`` set, adding at the lowest of them carries over the fixed bits to the next free one,
-so ``s = (s + run) | fixed`` steps through the runs of ``run`` consecutive indices, and
-``s ^ (fixed ^ value)`` is where a run begins.
+A set of qubits is a mask. The kernels visit the indices ``i`` with ``i & fixed == value``. With all
+bits of ``fixed`` set, adding at the lowest of them carries over the fixed bits to the next free
+one, so ``s = (s + run) | fixed`` steps through runs of ``run`` consecutive indices, and a run
+begins at ``s ^ fixed ^ value``.
 
 All kernels stand in this one file: numba's cache notices a change of a kernel's own file alone.
 """
@@ -41,7 +41,7 @@ def scale(state: Any, fixed: int, value: int, factor: complex) -> None:
 
 @kernel
 def exchange(state: Any, fixed: int, value: int, flip: int) -> None:
-    """Exchanges amplitude ``i`` with ``i ^ flip`` where ``i & fixed == value``; fixed holds flip."""
+    """Exchanges amplitudes ``(i, i ^ flip)`` where ``i & fixed == value``; fixed holds flip."""
     run = fixed & -fixed
     s = fixed
     while s < len(state):
@@ -151,7 +151,7 @@ def evolve(
             scale(state, c | a | b, c | a, half)
             scale(state, c | a | b, c | b, half)
             scale(state, c | a | b, c | a | b, half.conjugate())
-        elif op == _RXX or op == _RYY:
+        elif op in (_RXX, _RYY):
             u, v = math.cos(angles[at] / 2) + 0j, -1j * math.sin(angles[at] / 2)
             # YY is XX with its sign turned on |00> and |11>.
             equal = v if op == _RXX else -v

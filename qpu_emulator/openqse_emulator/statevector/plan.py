@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -79,9 +80,24 @@ def translate(circuit: Circuit) -> Plan:
             collapses.append(Collapse(len(gates), 1 << qubits[0], clbit))
         elif last[i]:
             final.append((qubits[0], clbit))
-    columns = np.array(gates, dtype=np.int64).reshape(-1, 5).T.copy()
-    measured = np.array(final, dtype=np.int64).reshape(-1, 2).T.copy()
-    return Plan(circuit.num_qubits, *columns, tuple(collapses), *measured, pure)
+    opcodes, masks, firsts, seconds, offsets = _columns(gates, 5)
+    qubits_last, clbits_last = _columns(final, 2)
+    return Plan(
+        num_qubits=circuit.num_qubits,
+        opcodes=opcodes,
+        controls=masks,
+        firsts=firsts,
+        seconds=seconds,
+        angle_offsets=offsets,
+        collapses=tuple(collapses),
+        final_qubits=qubits_last,
+        final_clbits=clbits_last,
+        pure=pure,
+    )
+
+
+def _columns(rows: Sequence[tuple[int, ...]], width: int) -> NDArray[np.int64]:
+    return np.array(rows, dtype=np.int64).reshape(-1, width).T.copy()
 
 
 def _needless_resets(operations: list[Operation]) -> set[int]:
