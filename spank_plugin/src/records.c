@@ -95,7 +95,7 @@ int answer_read(const char *bytes, size_t size, struct answer *answer, char *why
 	size_t position = 0;
 
 	memset(answer, 0, sizeof(*answer));
-	if (size > HOOK_BLOCK_MAX || block_length(bytes, size) != size) {
+	if (size == 0 || size > HOOK_BLOCK_MAX || block_length(bytes, size) != size) {
 		snprintf(why, why_size, "it is not one whole block");
 		return -1;
 	}

@@ -1,0 +1,182 @@
+-- Tests of job_submit.lua: a plain interpreter, and the part of Slurm's Lua interface it uses.
+
+local here = arg[0]:match("^(.*)/[^/]*$") or "."
+local script = here .. "/../job_submit.lua"
+local logged, told
+
+slurm = {
+    SUCCESS = 0,
+    ERROR = -1,
+    log_error = function(...) logged[#logged + 1] = string.format(...) end,
+    log_user = function(...) told[#told + 1] = string.format(...) end,
+}
+
+local function write_file(text)
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write(text)
+    file:close()
+    return path
+end
+
+-- Loads the script with a table of QPUs written as the site's renderer writes it.
+local function load_script(text, path)
+    logged, told = {}, {}
+    openqse_qpus_path = path or write_file(text)
+    slurm_job_submit, slurm_job_modify = nil, nil
+    assert(dofile(script) == slurm.SUCCESS)
+    if not path then
+        os.remove(openqse_qpus_path)
+    end
+end
+
+local SITE = "return { emu0 = { slots = 4 }, emu1 = { slots = 1 }, alpha = { slots = 2.0 } }"
+
+-- A job as Slurm shows it: the options' variables numbered from 0, nil if there are none.
+local function job(qpu, mode, licenses)
+    local env = { [0] = "_SLURM_SPANK_OPTION_other_qpu=x", "UNRELATED=1" }
+    if qpu then env[#env + 1] = "_SLURM_SPANK_OPTION_openqse_qpu=" .. qpu end
+    if mode then env[#env + 1] = "_SLURM_SPANK_OPTION_openqse_qpu_mode=" .. mode end
+    return { spank_job_env = env, licenses = licenses }
+end
+
+local function equal(actual, expected)
+    if actual ~= expected then
+        error("is " .. tostring(actual) .. " and should be " .. tostring(expected), 2)
+    end
+end
+
+local function accepts(job_desc, licenses)
+    told = {}
+    equal(slurm_job_submit(job_desc, {}, 1000), slurm.SUCCESS)
+    equal(job_desc.licenses, licenses)
+    equal(#told, 0)
+end
+
+local function refuses(job_desc, part)
+    local before = job_desc.licenses
+    told = {}
+    equal(slurm_job_submit(job_desc, {}, 1000), slurm.ERROR)
+    equal(job_desc.licenses, before)
+    equal(#told, 1)
+    equal(told[1]:sub(1, 9), "openqse: ")
+    if not told[1]:find(part, 1, true) then
+        error("'" .. part .. "' is not in: " .. told[1], 2)
+    end
+end
+
+local tests = {
+    { "a job without --qpu is left alone", function()
+        load_script(SITE)
+        accepts({ licenses = "matlab:2" }, "matlab:2")
+        accepts({}, nil)
+        accepts(job(nil, nil, "qpu_emu0:1|qpu_emu1"), "qpu_emu0:1|qpu_emu1")
+    end },
+    { "an option of the first place is found", function()
+        load_script(SITE)
+        accepts({ spank_job_env = { [0] = "_SLURM_SPANK_OPTION_openqse_qpu=emu0" } }, "qpu_emu0:1")
+    end },
+    { "names and slots become licences", function()
+        load_script(SITE)
+        accepts(job("emu0"), "qpu_emu0:1")
+        accepts(job("emu0:4"), "qpu_emu0:4")
+        accepts(job("emu1,emu0:2"), "qpu_emu1:1,qpu_emu0:2")
+        accepts(job("alpha:2", "shared"), "qpu_alpha:2")
+        accepts(job("emu0", nil, ""), "qpu_emu0:1")
+    end },
+    { "exclusive takes all slots", function()
+        load_script(SITE)
+        accepts(job("emu0", "exclusive"), "qpu_emu0:4")
+        accepts(job("emu0:2,emu1,alpha", "exclusive"), "qpu_emu0:4,qpu_emu1:1,qpu_alpha:2")
+    end },
+    { "the user's licences stay", function()
+        load_script(SITE)
+        accepts(job("emu0", nil, "matlab:2,ansys"), "matlab:2,ansys,qpu_emu0:1")
+        accepts(job("emu0", nil, "not_qpu_emu0"), "not_qpu_emu0,qpu_emu0:1")
+    end },
+    { "licences that do not go with --qpu are refused", function()
+        load_script(SITE)
+        refuses(job("emu0", nil, "a:1|b:1"), "alternatives in --licenses (with '|') cannot be")
+        refuses(job("emu0", nil, "qpu_emu0:3"), "the licence 'qpu_emu0:3' stands for a QPU")
+        refuses(job("emu0", nil, "a, qpu_emu1"), "ask for it with --qpu alone")
+    end },
+    { "an unknown QPU is refused with the known ones", function()
+        load_script(SITE)
+        refuses(job("emu0,emu9"), "--qpu=emu0,emu9: this cluster has no QPU 'emu9'; it has "
+            .. "alpha (2 slots), emu0 (4 slots), emu1 (1 slot)")
+        load_script("return {}")
+        refuses(job("emu0"), "it has none")
+    end },
+    { "more slots than there are are refused", function()
+        load_script(SITE)
+        refuses(job("emu0:5"), "--qpu=emu0:5: 'emu0' has 4 slots; ask for at most that many")
+        refuses(job("emu1:2"), "'emu1' has 1 slot;")
+        refuses(job("emu0:5", "exclusive"), "'emu0' has 4 slots")
+    end },
+    { "malformed values are refused", function()
+        load_script(SITE)
+        local bad = { "", ",", "emu0,", "emu0,,emu1", "emu0:", "emu0:0", "emu0:01", "emu0:+1",
+            "emu0:-1", "emu0:1.5", "emu0:1e3", "emu0:0x2", "emu0:65536", "emu0:99999999999999999999",
+            "emu0:1:2", ":2", "0emu", "_emu", "emu-0", " emu0", "emu0 ", "emu0\n", "emu0,emu0",
+            "emu0|emu1", string.rep("a", 33), string.rep("a", 1025),
+            (string.rep("emu0,", 32) .. "emu0") }
+        for _, value in ipairs(bad) do
+            refuses(job(value), "--qpu=")
+            equal(told[1]:find("%c"), nil)
+        end
+        refuses(job("emu0:0"), "--qpu=emu0:0: slots of 'emu0' must be a whole number from 1 to 65535")
+        refuses(job(""), "name at least one QPU")
+        refuses(job("emu0,emu0:2"), "'emu0' is named twice")
+        refuses(job("emu0", "mine"), "--qpu-mode=mine: the mode is 'shared' or 'exclusive'")
+        refuses(job("emu0", ""), "the mode is")
+    end },
+    { "a name like a method of Lua's tables is unknown", function()
+        load_script(SITE)
+        refuses(job("__index"), "does not begin with the name")
+        refuses(job("insert"), "no QPU 'insert'")
+    end },
+    { "without a table only jobs with --qpu are refused", function()
+        local bad = { "return 7", "return { emu0 = 4 }", "return { emu0 = { slots = 0 } }",
+            "return { emu0 = { slots = 1.5 } }", "return { { slots = 1 } }", "not Lua",
+            "error('x')", "return { emu0 = { slots = 65536 } }" }
+        for _, text in ipairs(bad) do
+            load_script(text)
+            equal(#logged, 1)
+            accepts(job(nil, nil, "a:1"), "a:1")
+            refuses(job("emu0"), openqse_qpus_path)
+        end
+        load_script(nil, "/nonexistent/qpus.lua")
+        equal(#logged, 1)
+        accepts({}, nil)
+        refuses(job("emu0"), "/nonexistent/qpus.lua cannot be used. Ask the administrator to run "
+            .. "'openqse site render'")
+    end },
+    { "modifying a job is allowed", function()
+        load_script(SITE)
+        equal(slurm_job_modify({}, {}, {}, 0), slurm.SUCCESS)
+    end },
+    { "a site's own script can call ours", function()
+        load_script(SITE)
+        local ours = slurm_job_submit
+        function slurm_job_submit(job_desc, part_list, submit_uid)
+            local rc = ours(job_desc, part_list, submit_uid)
+            if rc == slurm.SUCCESS then job_desc.comment = "seen" end
+            return rc
+        end
+        local job_desc = job("emu0")
+        accepts(job_desc, "qpu_emu0:1")
+        equal(job_desc.comment, "seen")
+        refuses(job("emu9"), "no QPU")
+    end },
+}
+
+local failed = 0
+for _, test in ipairs(tests) do
+    local passed, problem = pcall(test[2])
+    if not passed then
+        failed = failed + 1
+        print("FAILED job_submit: " .. test[1] .. "\n  " .. tostring(problem))
+    end
+end
+print(string.format("%-12s %d of %d tests passed (%s)", "job_submit", #tests - failed, #tests, _VERSION))
+os.exit(failed == 0 and 0 or 1)
