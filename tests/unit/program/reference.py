@@ -83,15 +83,25 @@ def on(qubits: tuple[int, ...], matrix: NDArray, size: int) -> NDArray:
     return full
 
 
-def unitary(circuit: Circuit, parameters: ArrayLike | None = None) -> NDArray:
-    """The unitary of a circuit without measurements; qubit 0 is the least significant bit."""
+def unitaries(circuit: Circuit, parameters: ArrayLike | None = None) -> list[NDArray]:
+    """The unitaries between a circuit's barriers; qubit 0 is the least significant bit."""
     (angles,) = circuit.bind(parameters)
-    total = np.eye(1 << circuit.num_qubits, dtype=complex)
+    size = circuit.num_qubits
+    parts = [np.eye(1 << size, dtype=complex)]
     for step in circuit.operations():
         if step.op is Op.BARRIER:
-            continue
-        small = gate(step.op, tuple(angles[i] for i in step.angles))
-        total = on(step.qubits, controlled(small, step.controls), circuit.num_qubits) @ total
+            parts.append(np.eye(1 << size, dtype=complex))
+        else:
+            small = gate(step.op, tuple(angles[i] for i in step.angles))
+            parts[-1] = on(step.qubits, controlled(small, step.controls), size) @ parts[-1]
+    return parts
+
+
+def unitary(circuit: Circuit, parameters: ArrayLike | None = None) -> NDArray:
+    """The unitary of a circuit without measurements; qubit 0 is the least significant bit."""
+    total = np.eye(1 << circuit.num_qubits, dtype=complex)
+    for part in unitaries(circuit, parameters):
+        total = part @ total
     return total
 
 

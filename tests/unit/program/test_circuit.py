@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import msgpack
 import numpy as np
 import pytest
@@ -130,6 +133,35 @@ def test_a_measurement_under_control_is_refused() -> None:
 def test_only_a_measurement_writes_a_bit() -> None:
     with pytest.raises(ProgramError, match="only a measurement"):
         CircuitBuilder(1, 1).append(Op.X, (0,), clbit=0).build()
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"num_qubits": 2**25}, "more than"),
+        ({"num_qubits": 0}, "at least one qubit"),
+        ({"num_clbits": -1}, "negative"),
+        ({"parameters": ("x", "x")}, "share a name"),
+        ({"opcodes": [[5, 2]]}, "not flat"),
+        ({"opcodes": [5, 99]}, "unknown operation code"),
+        ({"controls": [0]}, "one entry for each"),
+        ({"controls": [0, 3]}, "number of operands"),
+        ({"clbits": [-1]}, "one entry for each"),
+        ({"operand_offsets": [0, 1]}, "span"),
+        ({"operand_offsets": [0, 4, 3]}, "decreases"),
+        ({"angle_offsets": [0, 0, 1]}, "span"),
+        ({"term_angles": [0]}, "different lengths"),
+        ({"term_angles": [0], "term_parameters": [0], "term_coefficients": [1.0]}, "not exist"),
+    ],
+)
+def test_contradicting_arrays_are_refused(changed: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ProgramError, match=reason):
+        replace(CircuitBuilder(2).h(0).cx(0, 1).build(), **changed)
+
+
+def test_the_text_form_says_what_it_is() -> None:
+    shown = "Circuit(2 qubits, 2 bits, 4 operations, 0 parameters, id "
+    assert repr(bell()).startswith(shown)
 
 
 def test_arrays_cannot_be_written() -> None:
