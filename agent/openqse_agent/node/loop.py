@@ -332,6 +332,7 @@ class NodeAgent:
             mode=body["mode"],
             ends_at=None if time_left is None else time.monotonic() + time_left,
             capabilities=body["capabilities"],
+            slurm_us=body["slurm_us"],
         )
         if waiter.state.complete:
             self._finish_attach(waiter)

@@ -21,6 +21,7 @@ class Holding:
     Attributes:
         ends_at: when the job's time limit ends, on this host's monotonic clock; None without one.
         capabilities: of the device, as its QPU agent sent them.
+        slurm_us: microseconds that its QPU agent waited for slurmctld to grant it.
     """
 
     qpu: str
@@ -30,6 +31,7 @@ class Holding:
     mode: str
     ends_at: float | None
     capabilities: Mapping[str, Any]
+    slurm_us: int
 
 
 @dataclass
@@ -89,6 +91,8 @@ class Job:
             "SLURM_JOB_QPU_RESOURCES": names,
             "SLURM_JOB_QPU_TYPES": types,
         }
+        waits = [holding.slurm_us for holding in self.holdings.values()]
+        variables["OPENQSE_SLURMCTLD_US"] = str(max(waits, default=0))
         for name, holding in self.holdings.items():
             variables[f"{name}_QRMI_JOB_ACQUISITION_TOKEN"] = holding.lease
             if holding.ends_at is not None:

@@ -305,49 +305,60 @@ class QPUAgent:
         waiting.append((address, head, body))
         if len(waiting) > 1:
             return  # the job's other nodes wait for the same answer
-        # One question for each job. It asks after the present holders too: Slurm may have given the
-        # licences of one that has just ended to this job before its epilog was heard here.
-        ids = [body["job_id"], *(lease.job_id for lease in self._leases)]
-        began = time.monotonic()
+        self._ask_admission(body["job_id"], [], time.monotonic())
+
+    def _ask_admission(self, job_id: int, holders: list[int], began: float) -> None:
+        """Asks slurmctld what a job holds: one question, however many nodes wait for it."""
+        ids = [job_id, *holders]
         self._ask(
             lambda: self._slurm.jobs(ids),
-            lambda answer: self._admitted(
-                body["job_id"], ids, answer, int((time.monotonic() - began) * 1e6)
-            ),
+            lambda answer: self._admit(job_id, holders, began, answer),
         )
 
-    def _admitted(self, job_id: int, ids: list[int], answer: Any, slurm_us: int) -> None:
-        waiting = self._joining.pop(job_id)
+    def _admit(self, job_id: int, holders: list[int], began: float, answer: Any) -> None:
+        """Grants the lease for which nodes of a job wait, or tells them why not."""
+        if not self._joining[job_id]:  # its nodes have left again
+            del self._joining[job_id]
+            return
+        lease: Lease | None = None
+        refusal: OpenQSEError = LeaseDenied(f"job {job_id} has left", layer="QPU agent")
         try:
             if isinstance(answer, OpenQSEError):
                 raise answer
-            self._revoke_ended(ids[1:], answer)
-            lease = self._grant(answer.get(job_id), waiting[0][2])
-        except Exception as failure:
-            if not isinstance(failure, OpenQSEError):
-                log.exception("job %d could not be admitted", job_id)
-            error = (
-                failure
-                if isinstance(failure, OpenQSEError)
-                else InternalError(repr(failure), layer="QPU agent")
-            )
-            log.warning("job %d gets no lease: %s", job_id, error)
-            for address, head, _ in waiting:
-                self._send(address, encode_error(head.task, error))
-            return
-        for address, head, body in waiting:
+            self._revoke_ended(holders, answer)
+            body = self._joining[job_id][0][2]
+            job = self._held(answer.get(job_id), body)
+            if job.licences[self._qpu.licence] > self._leases.free and not holders:
+                # Slurm may have given the licences of a job that has just ended to this one before
+                # its epilog was heard here: ask after those who still hold leases too.
+                self._ask_admission(job_id, [other.job_id for other in self._leases], began)
+                return
+            lease = self._grant(job, body)
+        except OpenQSEError as error:
+            refusal = error
+        except Exception as error:  # a defect must not leave the job's nodes waiting
+            log.exception("job %d could not be admitted", job_id)
+            refusal = InternalError(repr(error), layer="QPU agent")
+        slurm_us = int((time.monotonic() - began) * 1e6)
+        for address, head, body in self._joining.pop(job_id):
             try:
+                if lease is None:
+                    raise refusal
                 self._join(lease, address, head, body, slurm_us)
             except OpenQSEError as error:
+                log.warning("job %d is not attached: %s", job_id, error)
                 self._send(address, encode_error(head.task, error))
-        if not lease.nodes:
+        if lease is not None and not lease.nodes:
             self._end(lease, "no node joined it")
 
-    def _grant(self, job: slurm.Job | None, body: dict[str, Any]) -> Lease:
-        """A lease for what slurmctld says the job holds, whatever the node agent was told."""
+    def _held(self, job: slurm.Job | None, body: dict[str, Any]) -> slurm.Job:
+        """The job as slurmctld knows it, whatever the node agent was told.
+
+        Raises:
+            LeaseDenied: it holds no slot of this QPU, or is not whose the node says.
+        """
         job_id, name = body["job_id"], self._qpu.name
-        held = job.licences.get(self._qpu.licence, 0) if job and job.running else 0
-        if job is None or not held:
+        if job is None or not job.running or not job.licences.get(self._qpu.licence):
             raise LeaseDenied(
                 f"job {job_id} holds no slot of {name}",
                 layer="slurmctld",
@@ -357,13 +368,16 @@ class QPUAgent:
             raise LeaseDenied(
                 f"job {job_id} belongs to uid {job.uid}, not {body['uid']}", layer="slurmctld"
             )
+        return job
+
+    def _grant(self, job: slurm.Job, body: dict[str, Any]) -> Lease:
         lease = Lease(
             id=secrets.token_hex(8),
-            job_id=job_id,
+            job_id=job.id,
             uid=job.uid,
             user=job.user,
             account=job.account,
-            slots=held,
+            slots=job.licences[self._qpu.licence],
             mode=Mode(body["mode"]),
             restart_count=body["restart_count"],
             generation=1,
@@ -372,7 +386,7 @@ class QPUAgent:
         )
         self._leases.grant(lease)
         self._journal.write_lease(lease)
-        log.info("job %d (%s) holds %d slot(s) as %s", job_id, job.account, held, lease.id)
+        log.info("job %d (%s) holds %d slot(s): %s", job.id, job.account, lease.slots, lease.id)
         now = time.monotonic()
         if now - self._shares_read > _SHARES_FOR:
             self._shares_read = now

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
@@ -43,12 +43,10 @@ class Binding:
     def __init__(self, timeout: float) -> None:
         if find_spec("pyslurm") is None:
             raise _error("pyslurm is not installed for this Python")
-        self.version = ""
         self._timeout = timeout
         self._turn = threading.Lock()
-        self._worker: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
-        self._ask({})
+        self._worker: _Worker | None = None
+        self.version: str = self._ask({"version": True})
 
     def jobs(self, ids: Iterable[int]) -> dict[int, Job]:
         """The jobs that slurmctld knows among ``ids``, by id, in one question.
@@ -65,64 +63,43 @@ class Binding:
         """Normalised shares (0 to 1) of each account in the fair tree, root left out.
 
         Raises:
-            SlurmError: slurmdbd, which pyslurm asks for this, does not answer.
+            SlurmError: slurmdbd, whom pyslurm asks for this, does not answer.
         """
         shares: dict[str, float] = self._ask({"shares": True})
         return shares
 
     def close(self) -> None:
-        """Ends the worker; the next question starts another."""
-        if self._socket is not None:
-            self._socket.close()
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker.wait()
-        self._socket = self._worker = None
+        """Ends the worker; a further question would start another."""
+        with self._turn:
+            self._end()
 
-    def _ask(self, question: dict[str, Any]) -> Any:
+    def _ask(self, question: Mapping[str, Any]) -> Any:
         deadline = time.monotonic() + self._timeout
         if not self._turn.acquire(timeout=self._timeout):
             raise self._late()
         try:
-            if self._socket is None:
-                self._start(deadline)
-            return self._exchange(question, deadline) if question else None
-        finally:
-            self._turn.release()
-
-    def _start(self, deadline: float) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._worker = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=sys.stderr,
-                pass_fds=[theirs.fileno()],
-            )
-        self._socket = ours
-        self.version = self._exchange({"version": True}, deadline)
-
-    def _exchange(self, question: dict[str, Any], deadline: float) -> Any:
-        assert self._socket is not None
-        assert self._worker is not None
-        try:
-            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-            self._socket.sendall(json.dumps(question).encode() + b"\n")
-            answer = json.loads(_line(self._socket, deadline))
+            if self._worker is None:
+                self._worker = _Worker()
+            answer = self._worker.ask(question, deadline)
         except TimeoutError:
-            self.close()
+            self._end()
             raise self._late() from None
         except (OSError, EOFError) as error:
-            worker = self._worker
-            self.close()
+            self._end()
             raise _error(
-                f"the worker that imports pyslurm ended with exit code {worker.returncode}"
+                "the process that loads pyslurm ended; libslurm's reason stands before this in"
+                " the agent's log"
             ) from error
+        finally:
+            self._turn.release()
         if "error" in answer:
-            if question.keys() == {"version"}:
-                self.close()
             raise _error(answer["error"])
         return answer["answer"]
+
+    def _end(self) -> None:
+        if self._worker is not None:
+            self._worker.end()
+        self._worker = None
 
     def _late(self) -> SlurmError:
         return SlurmError(
@@ -132,15 +109,43 @@ class Binding:
         )
 
 
-def _line(connection: socket.socket, deadline: float) -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        connection.settimeout(max(deadline - time.monotonic(), 0.001))
-        received = connection.recv(1 << 20)
-        if not received:
-            raise EOFError
-        line += received
-    return line
+class _Worker:
+    """The process that imports pyslurm, and the agent's end of the connection to it."""
+
+    def __init__(self) -> None:
+        self._connection, theirs = socket.socketpair()
+        # When the agent ends, however it ends, its end closes and the worker ends too.
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+
+    def ask(self, question: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+        self._limit(deadline)
+        self._connection.sendall(json.dumps(question).encode() + b"\n")
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            self._limit(deadline)
+            received = self._connection.recv(1 << 20)
+            if not received:
+                raise EOFError
+            line += received
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _limit(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+
+    def end(self) -> None:
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
 
 
 def _error(message: str) -> SlurmError:
@@ -220,9 +225,10 @@ def _text(licences: Any) -> str:
 
 def _associations(pyslurm: Any) -> Iterator[Association]:
     for row in pyslurm.db.Associations.load().values():
-        yield Association(
-            row.id, row.parent_account_id or None, row.account, row.user or "", row.shares or 0
-        )
+        if row.cluster == pyslurm.settings.LOCAL_CLUSTER:
+            yield Association(
+                row.id, row.parent_account_id or None, row.account, row.user or "", row.shares or 0
+            )
 
 
 if __name__ == "__main__":

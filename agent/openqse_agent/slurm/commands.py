@@ -43,23 +43,21 @@ class Commands:
         Raises:
             SlurmError: slurmctld does not answer, or its answer cannot be read.
         """
-        wanted = sorted(set(ids))
+        wanted = set(ids)
         if not wanted:
             return {}
         # For a single id squeue has slurmctld look up that job; for more it gets them all.
         command = ["squeue", "--json", "--all", "--local", "--states=all"]
-        done = self._run([*command, "--jobs=" + ",".join(map(str, wanted))])
+        done = self._run([*command, "--jobs=" + ",".join(map(str, sorted(wanted)))])
         if done.returncode and "Invalid job id" in done.stderr:
             return {}
         text = _output(done)
         try:
-            answer = json.loads(text)
-            records = answer["jobs"]
-            # An array's or a heterogeneous job's id brings its other jobs with it.
-            return {
-                record["job_id"]: _job(record) for record in records if record["job_id"] in wanted
-            }
-        except (ValueError, KeyError, TypeError) as error:
+            # An array's or a heterogeneous job's id brings its other jobs with it, and 22.05
+            # always brings all jobs.
+            records = {_integer(record, "job_id"): record for record in json.loads(text)["jobs"]}
+            return {id: _job(id, records[id]) for id in wanted & records.keys()}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             _unreadable("squeue --json", error, text)
 
     def shares(self) -> dict[str, float]:
@@ -127,24 +125,20 @@ def _unreadable(what: str, error: Exception, text: str) -> NoReturn:
     ) from error
 
 
-def _job(record: Mapping[str, Any]) -> Job:
+def _job(id: int, record: Mapping[str, Any]) -> Job:
     # 22.05 has one word; later releases have a list, the state first and its flags after it.
     state = record["job_state"]
     word = state if isinstance(state, str) else state[0]
-    if not isinstance(word, str):
-        raise ValueError(f"job_state is {state!r}")
-    uid = _number(record["user_id"])
-    if uid is None:
-        raise ValueError(f"user_id is {record['user_id']!r}")
     running = is_running(word)
+    uid = _integer(record, "user_id")
     # Without a time limit slurmctld sets an end a year ahead.
     limited = "time_limit" not in record or _number(record["time_limit"]) is not None
     return Job(
-        id=record["job_id"],
+        id=id,
         running=running,
         state=word,
-        uid=int(uid),
-        user=record.get("user_name") or str(int(uid)),
+        uid=uid,
+        user=record.get("user_name") or str(uid),
         account=record.get("account") or "",
         licences=held_licences(
             running, record.get("licenses") or "", record.get("licenses_allocated") or ""
@@ -152,6 +146,13 @@ def _job(record: Mapping[str, Any]) -> Job:
         end_time=(_number(record.get("end_time")) or None) if limited else None,
         restart_count=int(_number(record.get("restart_cnt")) or 0),
     )
+
+
+def _integer(record: Mapping[str, Any], key: str) -> int:
+    number = _number(record[key])
+    if number is None:
+        raise ValueError(f"{key} is {record[key]!r}")
+    return int(number)
 
 
 def _number(value: Any) -> float | None:
