@@ -16,7 +16,7 @@ DEFAULT = "superconducting"
 
 #: State vectors are indexed with signed 64-bit integers; no machine comes near this.
 _MOST_QUBITS = 40
-_GATE_NAMES = {op.name.lower() for op in Op if op not in NON_UNITARY} | {"cx", "cy", "cz"}
+_GATE_NAMES = [op.name.lower() for op in Op if op not in NON_UNITARY] + ["cx", "cy", "cz"]
 
 
 @dataclass(frozen=True)

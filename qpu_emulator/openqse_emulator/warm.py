@@ -17,7 +17,9 @@ from openqse_emulator.statevector import kernels
 
 
 def compile_kernels(report: Callable[[str, float], None] | None = None) -> None:
-    """Calls every kernel once, with the types of a run: compiles it, or loads it from the cache.
+    """Calls the kernels once, with the types of a run: compiles them, or loads them from the cache.
+
+    What kernels alone call is part of their code.
 
     Args:
         report: told each kernel's name and the seconds it took.
@@ -27,7 +29,6 @@ def compile_kernels(report: Callable[[str, float], None] | None = None) -> None:
     reals = np.zeros(4)
     memory = np.zeros((1, 1), dtype=np.uint8)
     calls = (
-        (kernels.odd, (1,)),
         (kernels.scale, (state, 1, 0, 1 + 0j)),
         (kernels.exchange, (state, 1, 0, 1)),
         (kernels.mix, (state, 1, 0, 1, 1 + 0j, 0j, 0j, 1 + 0j)),

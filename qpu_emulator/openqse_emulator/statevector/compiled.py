@@ -11,9 +11,6 @@ from numba.core import caching
 
 _config: Any = numba.config
 
-#: Every kernel of this package, by name.
-KERNELS: dict[str, Any] = {}
-
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compiles a function to machine code that runs without the interpreter's lock.
@@ -29,7 +26,6 @@ def kernel(function: Callable[..., Any]) -> Any:
         compiled = numba.njit(nogil=True)(function)
     if _SharedLocator(function).is_read_only():
         compiled._cache = _shared_cache(function)
-    KERNELS[function.__name__] = compiled
     return compiled
 
 

@@ -1,0 +1,246 @@
+"""The emulator as a device: expectations, batches, limits, cancelling, its cache."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openqse import device as contract
+from openqse.errors import ArgumentError, ConfigurationError, NotSupported, TaskCancelled
+from openqse.program.circuit import FORMAT, Circuit, CircuitBuilder
+from openqse.program.observable import PauliSum
+from openqse_emulator import device, profile
+from openqse_emulator.device import Emulator, create
+from openqse_emulator.statevector import execute, kernels
+
+from . import reference
+from .circuits import never, random_circuit, random_observable
+
+NONE = np.zeros((1, 0))
+
+
+def rotations() -> Circuit:
+    builder = CircuitBuilder(2)
+    a, b = builder.parameter("a"), builder.parameter("b")
+    return builder.ry(a, 0).ry(2 * b + 0.1, 1).cx(0, 1).measure_all().build()
+
+
+def deep(num_qubits: int, gates: int) -> Circuit:
+    builder = CircuitBuilder(num_qubits)
+    for i in range(gates):
+        builder.h(i % num_qubits)
+    return builder.measure_all().build()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 8), st.integers(0, 2**32))
+def test_expectation_is_exact(emulator: Emulator, n: int, terms: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    circuit = random_circuit(n, 20, rng).build()
+    observable = random_observable(n, terms, rng)
+    found = emulator.expectation(emulator.prepare(circuit), observable, NONE, never)
+    expected = reference.expectation(observable, reference.state(circuit))
+    assert found.values.dtype == np.float64
+    np.testing.assert_allclose(found.values, [expected], atol=1e-11)
+
+
+def test_expectation_leaves_final_measurements_out(emulator: Emulator) -> None:
+    prepared = emulator.prepare(CircuitBuilder(1).reset(0).h(0).measure(0, 0).build())
+    x = PauliSum.from_terms({"X0": 1.0, "I": 3.0}, 1)
+    assert emulator.expectation(prepared, x, NONE, never).values[0] == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [
+        CircuitBuilder(1).h(0).measure(0, 0).h(0),
+        CircuitBuilder(2).h(0).cx(0, 1).reset(0),
+        CircuitBuilder(1).h(0).measure(0, 0).measure(0, 1),
+    ],
+)
+def test_expectation_of_no_one_state_is_refused(
+    emulator: Emulator, builder: CircuitBuilder
+) -> None:
+    prepared = emulator.prepare(builder.build())
+    observable = PauliSum.from_terms({"I": 1.0}, prepared.circuit.num_qubits)
+    with pytest.raises(NotSupported, match="in its course") as caught:
+        emulator.expectation(prepared, observable, NONE, never)
+    assert caught.value.layer == "device"
+
+
+def test_observable_must_fit_the_program(emulator: Emulator) -> None:
+    prepared = emulator.prepare(CircuitBuilder(2).h(0).build())
+    with pytest.raises(ArgumentError, match="3 qubits"):
+        emulator.expectation(prepared, PauliSum.from_terms({"Z0": 1.0}, 3), NONE, never)
+
+
+def test_batch_is_its_rows(emulator: Emulator) -> None:
+    prepared = emulator.prepare(rotations())
+    sets = np.array([[0.0, -0.05], [np.pi, -0.05], [0.0, (np.pi - 0.1) / 2]])
+    samples = emulator.run(prepared, sets, 9, 1, never)
+    assert samples.memory.shape == (3, 9, 1)
+    np.testing.assert_array_equal(samples.memory[:, :, 0], np.repeat([[0], [3], [2]], 9, axis=1))
+    single = emulator.run(prepared, sets[:1], 9, 1, never)
+    assert samples.qpu_time_ns == 3 * single.qpu_time_ns
+
+    observable = PauliSum.from_terms({"Z0": 1.0, "Z1": 2.0}, 2)
+    values = emulator.expectation(prepared, observable, sets, never)
+    np.testing.assert_allclose(values.values, [3, -3, -1], atol=1e-12)
+    one = emulator.expectation(prepared, observable, sets[1:2], never)
+    assert values.qpu_time_ns == 3 * one.qpu_time_ns
+
+
+def test_observable_off_the_wire_runs_the_same_kernel(emulator: Emulator) -> None:
+    observable = PauliSum.from_wire(PauliSum.from_terms({"X0 Y1": 0.5, "Z0": 1.0}, 2).to_wire())
+    prepared = emulator.prepare(rotations())
+    emulator.expectation(prepared, observable, np.array([[0.3, 0.4]]), never)
+    decoded = emulator.prepare(Circuit.decode(rotations().encoded))
+    emulator.run(decoded, np.array([[0.3, 0.4]]), 5, 1, never)
+    for kernel in (value for value in vars(kernels).values() if hasattr(value, "signatures")):
+        assert len(kernel.signatures) <= 1, f"{kernel} met types that warm did not give it"
+
+
+@pytest.mark.parametrize("parameters", [np.zeros((1, 3)), np.zeros((2, 1)), [[np.nan, 0.0]]])
+def test_parameters_must_fit(emulator: Emulator, parameters: object) -> None:
+    prepared = emulator.prepare(rotations())
+    with pytest.raises(ArgumentError):
+        emulator.run(prepared, np.array(parameters), 1, 1, never)
+
+
+def test_too_many_qubits_are_refused_with_the_numbers(emulator: Emulator) -> None:
+    with pytest.raises(NotSupported) as caught:
+        emulator.prepare(CircuitBuilder(21).h(20).build())
+    error = caught.value
+    assert error.layer == "device"
+    assert error.details == {"num_qubits": 21, "max_qubits": 20}
+    for said in ("21 qubits", "3.36e+07 bytes", "20 qubits", "1.68e+07 bytes"):
+        assert said in error.message
+    emulator.prepare(CircuitBuilder(20).h(19).build())
+
+
+def test_shots_and_seed_are_bounded(emulator: Emulator) -> None:
+    prepared = emulator.prepare(CircuitBuilder(1).h(0).build())
+    with pytest.raises(NotSupported, match="at most 100000"):
+        emulator.run(prepared, NONE, 100_001, 1, never)
+    for shots, seed in ((0, 1), (-1, 1), (1, -1), (1, 2**64)):
+        with pytest.raises(ArgumentError):
+            emulator.run(prepared, NONE, shots, seed, never)
+
+
+class After:
+    """``stopped`` that turns true at a call, and remembers when it was asked."""
+
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+        self.asked: list[float] = []
+
+    def __call__(self) -> bool:
+        self.asked.append(time.perf_counter())
+        return len(self.asked) >= self.calls
+
+
+def test_large_run_is_stopped_between_its_gates(emulator: Emulator) -> None:
+    prepared = emulator.prepare(deep(20, 400))
+    stopped = After(5)
+    with pytest.raises(TaskCancelled) as caught:
+        emulator.run(prepared, NONE, 10, 1, stopped)
+    assert caught.value.layer == "device"
+    assert len(stopped.asked) == 5
+    # Some 20 ms lie between two questions; the bound leaves room for a machine that is busy.
+    assert np.median(np.diff(stopped.asked)) < 0.1
+
+
+@pytest.mark.parametrize("shots", [1, 100_000])
+def test_run_is_stopped_between_shots_and_rows(emulator: Emulator, shots: int) -> None:
+    prepared = emulator.prepare(rotations())
+    with pytest.raises(TaskCancelled):
+        emulator.run(prepared, np.zeros((1000, 2)), shots, 1, After(4))
+
+
+def test_branches_and_expectations_are_stopped(emulator: Emulator) -> None:
+    builder = CircuitBuilder(12)
+    for i in range(40):
+        builder.h(i % 12).measure(i % 12, i % 12)
+    with pytest.raises(TaskCancelled):
+        emulator.run(emulator.prepare(builder.build()), NONE, 1000, 1, After(50))
+    observable = random_observable(18, 100, np.random.default_rng(1))
+    with pytest.raises(TaskCancelled):
+        emulator.expectation(emulator.prepare(deep(18, 1)), observable, NONE, After(4))
+
+
+def test_waiting_branches_are_few(emulator: Emulator) -> None:
+    """300 measurements that all split keep no more states than the logarithm of the shots."""
+    builder = CircuitBuilder(13, 1)
+    for _ in range(300):
+        builder.h(0).measure(0, 0)
+    prepared = emulator.prepare(builder.build())
+    state = execute.state_bytes(13)
+    tracemalloc.start()
+    emulator.run(prepared, NONE, 16, 1, never)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The state itself, four that wait, the copy that is being made and the running sum.
+    assert peak < 7 * state
+
+
+def test_second_slice_of_shots_costs_sampling_alone(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = emulator.prepare(rotations())
+    calls = []
+    evolve = kernels.evolve
+    monkeypatch.setattr(kernels, "evolve", lambda *a: (calls.append(1), evolve(*a)))
+    row, other = np.array([[0.123, 0.4]]), np.array([[0.124, 0.4]])
+    for parameters in (row, row, other, row, other):
+        emulator.run(prepared, parameters, 10, 1, never)
+    assert len(calls) == 2
+
+
+def test_kept_distributions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_CACHE_BYTES", 100)
+    emulator = create()
+    prepared = emulator.prepare(rotations())
+    for angle in range(20):
+        emulator.run(prepared, np.array([[angle, 0.0]]), 3, 1, never)
+    kept = emulator._distributions._kept
+    assert sum(array.nbytes for array in kept.values()) == emulator._distributions._bytes == 96
+    large = emulator.prepare(deep(5, 1))
+    emulator.run(large, NONE, 3, 1, never)
+    assert len(kept) == 3
+
+
+def test_capabilities_are_the_profiles() -> None:
+    offered = create("trapped_ion").capabilities
+    assert (offered.num_qubits, offered.max_shots) == (12, 10_000)
+    assert offered.formats == (FORMAT,)
+    assert offered.coupling is None
+    assert offered.dynamic_circuits
+    assert offered.expectation
+    assert not offered.logical
+    assert offered.timing["two_qubit"] == pytest.approx(200e-6)
+    assert contract.Capabilities.from_wire(offered.to_wire()) == offered
+
+
+def test_calibration_names_the_figures() -> None:
+    ids = {name: create(name).calibration().id for name in profile.names()}
+    assert len(set(ids.values())) == len(ids)
+    assert create("trapped_ion").calibration().id == ids["trapped_ion"]
+
+
+def test_closed_device_is_offline() -> None:
+    emulator = create()
+    assert emulator.status().online
+    emulator.close()
+    assert emulator.status() == contract.DeviceStatus(False, "closed")
+
+
+def test_installed_device_is_found_by_its_name() -> None:
+    found = contract.load("emulator", "trapped_ion")
+    assert found.capabilities.num_qubits == 12
+    with pytest.raises(ConfigurationError, match="no profile 'nonesuch'"):
+        contract.load("emulator", "nonesuch")
