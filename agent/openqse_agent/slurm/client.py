@@ -56,8 +56,8 @@ def connect(kind: str, timeout: float) -> SlurmClient:
     """The client that a site's configuration asks for.
 
     Args:
-        kind: ``pyslurm``, ``commands``, or ``auto``: pyslurm where it is installed and slurmctld
-            answers it now, else Slurm's commands.
+        kind: ``pyslurm``, ``commands``, or ``auto``: pyslurm where it is installed and both
+            questions are answered through it now, else Slurm's commands.
         timeout: seconds that a question may take.
 
     Raises:
@@ -77,14 +77,20 @@ def connect(kind: str, timeout: float) -> SlurmClient:
     if kind == "commands":
         log.info("slurmctld is asked by Slurm's commands, as configured")
         return Commands(timeout)
+    if kind == "pyslurm":
+        binding = Binding(timeout)
+        log.info("slurmctld is asked by pyslurm %s, as configured", binding.version)
+        return binding
     try:
         binding = Binding(timeout)
-        if kind == "auto":
+        try:
             binding.jobs([1])  # Whether there is such a job does not matter.
-    except SlurmError as error:
-        if kind == "pyslurm":
+            binding.shares()
+        except SlurmError:
+            binding.close()
             raise
-        log.info("slurmctld is asked by Slurm's commands: pyslurm does not serve here: %s", error)
+    except SlurmError as error:
+        log.info("slurmctld is asked by Slurm's commands; pyslurm does not serve here: %s", error)
         return Commands(timeout)
-    log.info("slurmctld is asked by pyslurm %s", binding.version)
+    log.info("slurmctld is asked by pyslurm %s, which answers here", binding.version)
     return binding
