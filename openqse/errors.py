@@ -162,9 +162,11 @@ def from_wire(body: dict[str, Any]) -> OpenQSEError:
     """The error that ``OpenQSEError.to_wire`` wrote; an unknown code becomes the base class."""
     cls = _classes(OpenQSEError).get(str(body.get("code")), OpenQSEError)
     details = body.get("details")
-    return cls(
+    error = cls(
         str(body.get("message", "no message")),
         layer=str(body.get("layer", "unknown layer")),
         remedy=str(body.get("remedy", "")),
-        **{str(k): v for k, v in details.items()} if isinstance(details, dict) else {},
     )
+    if isinstance(details, dict):
+        error.details = {str(k): v for k, v in details.items()}
+    return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ DEFAULT_PATH = Path("/etc/openqse/openqse.toml")
 #: What a QPU may be called: it becomes part of a licence's and an environment variable's name.
 QPU_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 MAX_SLOTS = 65535
+#: Bounds of a ``--qpu`` value, as in the SPANK plugin.
+MAX_REQUEST_QPUS = 32
+MAX_REQUEST_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,11 @@ def _qpu(path: Path, name: str, entry: Any) -> SiteQPU:
         )
     if not 1 <= qpu.slots <= MAX_SLOTS:
         raise ConfigurationError(f"{where}: slots must be from 1 to {MAX_SLOTS}")
-    if not re.fullmatch(r"tcp://[^:/\s]+:\d{1,5}", qpu.endpoint):
+    endpoint = re.fullmatch(r"tcp://[^:/\s]+:([0-9]{1,5})", qpu.endpoint)
+    if endpoint is None or not 1 <= int(endpoint[1]) <= 65535:
         raise ConfigurationError(f"{where}: endpoint must read tcp://HOST:PORT")
-    if qpu.billing_weight < 0:
-        raise ConfigurationError(f"{where}: billing_weight must not be negative")
+    if not 0 <= qpu.billing_weight < math.inf:
+        raise ConfigurationError(f"{where}: billing_weight must be a number from 0")
     return qpu
 
 
@@ -109,14 +114,19 @@ def parse_request(text: str) -> dict[str, int]:
     Raises:
         ArgumentError: malformed; the SPANK plugin refuses the same texts at submission.
     """
+    if len(text.encode(errors="replace")) > MAX_REQUEST_BYTES:
+        raise ArgumentError(f"--qpu: at most {MAX_REQUEST_BYTES} bytes are allowed")
     slots: dict[str, int] = {}
-    for item in text.split(","):
+    items = text.split(",")
+    if len(items) > MAX_REQUEST_QPUS:
+        raise ArgumentError(f"--qpu={text}: at most {MAX_REQUEST_QPUS} QPUs may be named")
+    for item in items:
         name, colon, count = item.partition(":")
         if not QPU_NAME.fullmatch(name):
             raise ArgumentError(f"--qpu={text}: {item!r} does not begin with the name of a QPU")
         if name in slots:
             raise ArgumentError(f"--qpu={text}: {name!r} is named twice")
-        if colon and not (re.fullmatch(r"[1-9]\d{0,4}", count) and int(count) <= MAX_SLOTS):
+        if colon and not (re.fullmatch(r"[1-9][0-9]{0,4}", count) and int(count) <= MAX_SLOTS):
             raise ArgumentError(
                 f"--qpu={text}: slots of {name!r} must be a whole number from 1 to {MAX_SLOTS}"
             )

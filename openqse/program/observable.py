@@ -98,5 +98,5 @@ class PauliSum:
             coefficients = np.frombuffer(body["coefficients"], dtype="<f8")
             paulis = np.frombuffer(body["paulis"], dtype=np.uint8)
             return PauliSum(coefficients, paulis.reshape(-1, int(body["qubits"])))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ProgramError(f"not an observable: {error}") from error

@@ -98,6 +98,7 @@ def decode_header(frames: Sequence[Frame]) -> Header:
         or generation < 0
         or type(time_left) not in (float, int)
         or not 0 <= time_left < math.inf
+        or type(latency) is not str
         or latency not in _LATENCIES
         or type(trace) is not str
         or len(trace) > _MAX_NAME_CHARACTERS
@@ -110,7 +111,7 @@ def decode_body(frames: Sequence[Frame]) -> dict[str, Any]:
     """The body of a message whose header was read.
 
     Raises:
-        ProtocolError: it is not a MessagePack map with text keys.
+        ProtocolError: it is not a MessagePack map.
     """
     if len(frames) < 2 or len(frames[1]) == 0:
         return {}

@@ -11,8 +11,11 @@ from openqse.device import Expectations, Outcome, Samples, Work
 from openqse.errors import ProgramError, ProtocolError
 from openqse.program.observable import PauliSum
 from openqse.wire.frames import Frame, decode_body
+from openqse.wire.limits import MAX_MESSAGE_BYTES
 
 _MAX_SHOTS = 2**31 - 1
+#: As many as a message could bring of one parameter each; sets of none cost no bytes.
+_MAX_SETS = MAX_MESSAGE_BYTES // 8
 
 
 def encode_work(work: Work, program: bytes | None) -> tuple[dict[str, Any], list[Frame]]:
@@ -46,8 +49,10 @@ def decode_work(frames: Sequence[Frame]) -> tuple[Work, bytes | None]:
     shots, seed = body.get("shots", 0), body.get("seed")
     if type(program) is not bytes or len(program) != 32:
         raise ProtocolError("a task names its program by the 32 bytes of its hash")
-    if type(sets) is not int or type(width) is not int or sets < 1 or width < 0:
+    if type(sets) is not int or type(width) is not int or width < 0:
         raise ProtocolError("a task says how many parameter sets of which width it brings")
+    if not 1 <= sets <= _MAX_SETS:
+        raise ProtocolError(f"{sets} parameter sets in one task; 1 to {_MAX_SETS} are taken")
     if type(shots) is not int or not 0 <= shots <= _MAX_SHOTS:
         raise ProtocolError(f"shots must be a whole number up to {_MAX_SHOTS}")
     if seed is not None and (type(seed) is not int or seed < 0):
@@ -104,5 +109,5 @@ def decode_outcome(frames: Sequence[Frame]) -> Outcome:
         array = np.frombuffer(frames[2], dtype).reshape(shape)
         data = Samples(array, qpu_ns) if body["samples"] else Expectations(array, qpu_ns)
         return Outcome(data, str(body["calibration"]))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise ProtocolError(f"a malformed result: {error!r}") from error
