@@ -97,7 +97,7 @@ def parse(block: bytes) -> Attach | Detach:
 
 def _number(records: Mapping[str, str], key: str) -> int:
     text = records[key]
-    if not (text.isascii() and text.isdigit()) or int(text) > 2**32 - 1:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10) or int(text) > 2**32 - 1:
         raise ProtocolError(f"hook record {key} is not a number: {text[:40]!r}")
     return int(text)
 
@@ -121,8 +121,9 @@ def format_error(error: OpenQSEError) -> bytes:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.replace("\0", " ").split())[:1000]
+    return " ".join(text.split())[:1000]
 
 
 def _block(records: Iterable[str]) -> bytes:
-    return b"".join(r.encode() + b"\0" for r in [f"VERSION={VERSION}", *records]) + b"\0"
+    whole = (r.replace("\0", " ").encode() + b"\0" for r in [f"VERSION={VERSION}", *records])
+    return b"".join(whole) + b"\0"

@@ -78,9 +78,9 @@ class Journal:
             self._db = sqlite3.connect(
                 path, isolation_level=None, timeout=5.0, check_same_thread=False
             )
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
             self._prepare()
+            self._db.execute("PRAGMA journal_mode=WAL")  # after: a foreign file must not change
+            self._db.execute("PRAGMA synchronous=NORMAL")
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
                 f"the journal {path} cannot be used: {error}",
