@@ -1,0 +1,195 @@
+"""The lease table as values and transitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from openqse.errors import LeaseDenied, NoLease, StaleLease
+from openqse_agent.qpu.leases import Lease, LeaseTable, Mode
+
+
+def lease(job_id: int, slots: int = 1, **changed: Any) -> Lease:
+    values: dict[str, Any] = {
+        "id": f"lease-{job_id}",
+        "job_id": job_id,
+        "uid": 1000,
+        "user": "alice",
+        "account": "chem",
+        "slots": slots,
+        "mode": Mode.SHARED,
+        "restart_count": 0,
+        "generation": 1,
+        "ends_at": None,
+        "renewed_at": 0.0,
+    }
+    return Lease(**(values | changed))
+
+
+@pytest.fixture
+def table() -> LeaseTable:
+    return LeaseTable("emu0", 4)
+
+
+def held(table: LeaseTable, job_id: int, slots: int = 1, *nodes: str) -> Lease:
+    granted = lease(job_id, slots)
+    table.grant(granted)
+    for node in nodes:
+        table.join(granted, node, 1, "shared", 0.0)
+    return granted
+
+
+def test_slots_are_free_until_they_are_granted_and_again_when_the_lease_ends(
+    table: LeaseTable,
+) -> None:
+    first = held(table, 1, 3)
+    assert (table.free, len(table)) == (1, 1)
+    assert table.of_job(1) is first
+    assert table.end(first) is first
+    assert (table.free, len(table), table.of_job(1)) == (4, 0, None)
+
+
+def test_no_more_slots_are_granted_than_the_qpu_has(table: LeaseTable) -> None:
+    held(table, 1, 3)
+    with pytest.raises(LeaseDenied, match=r"2 slot\(s\) of emu0 asked for and 1 of 4 free"):
+        table.grant(lease(2, 2))
+    assert table.of_job(2) is None
+    table.grant(lease(2, 1))
+    assert table.free == 0
+
+
+def test_a_job_has_one_lease(table: LeaseTable) -> None:
+    held(table, 1)
+    with pytest.raises(LeaseDenied, match="job 1 holds a lease already"):
+        table.grant(lease(1, id="another"))
+
+
+@pytest.mark.parametrize(
+    ("holds", "asks", "mode", "complaint"),
+    [
+        (2, 2, "shared", None),
+        (2, 1, "shared", None),
+        (2, 3, "shared", r"holds 2 slot\(s\) of emu0 and its step asks for 3"),
+        (4, 4, "exclusive", None),
+        (4, 1, "exclusive", None),
+        (2, 2, "exclusive", "holds 2 of the 4 slots of emu0; exclusive use takes all"),
+    ],
+)
+def test_a_step_may_use_what_its_job_holds(
+    table: LeaseTable, holds: int, asks: int, mode: str, complaint: str | None
+) -> None:
+    granted = held(table, 1, holds)
+    if complaint is None:
+        table.join(granted, "c1", asks, mode, 5.0)
+        assert (granted.nodes, granted.renewed_at) == ({"c1"}, 5.0)
+    else:
+        with pytest.raises(LeaseDenied, match=complaint) as caught:
+            table.join(granted, "c1", asks, mode, 5.0)
+        assert "when the job is submitted" in caught.value.remedy
+        assert (granted.nodes, granted.renewed_at) == (set(), 0.0)
+
+
+def test_a_lease_ends_when_its_last_node_leaves(table: LeaseTable) -> None:
+    granted = held(table, 1, 1, "c1", "c2")
+    assert table.leave(1, "c1") is None
+    assert table.leave(1, "c1") is None
+    assert table.leave(1, "c9") is None
+    assert table.of_job(1) is granted
+    assert table.leave(1, "c2") is granted
+    assert table.leave(1, "c2") is None
+    assert len(table) == 0
+
+
+def test_a_heartbeat_renews_the_leases_that_its_node_has_joined(table: LeaseTable) -> None:
+    mine, other = held(table, 1, 1, "c1"), held(table, 2, 1, "c2")
+    mine.generation = 3
+    assert table.renew([mine.id, other.id, "unknown"], "c1", 9.0) == {mine.id: 3}
+    assert (mine.renewed_at, other.renewed_at) == (9.0, 0.0)
+
+
+def test_a_lease_lapses_after_its_ttl_without_a_heartbeat(table: LeaseTable) -> None:
+    first = held(table, 1, 1, "c1")
+    held(table, 2, 1, "c1")
+    table.renew(["lease-2"], "c1", 8.0)
+    assert table.lapsed(10.0, 10.0) == []
+    assert table.lapsed(10.1, 10.0) == [first]
+
+
+def test_a_task_needs_a_lease_its_node_has_joined(table: LeaseTable) -> None:
+    granted = held(table, 1, 1, "c1")
+    assert table.check(granted.id, 1, "c1") is granted
+    for lease_id, node in ((granted.id, "c2"), (granted.id, ""), ("unknown", "c1"), ("", "c1")):
+        with pytest.raises(NoLease):
+            table.check(lease_id, 1, node)
+    table.end(granted)
+    with pytest.raises(NoLease):
+        table.check(granted.id, 1, "c1")
+
+
+@pytest.mark.parametrize("generation", [0, 1, 3])
+def test_a_holder_of_another_generation_is_fenced_off(table: LeaseTable, generation: int) -> None:
+    granted = held(table, 1, 1, "c1")
+    granted.generation = 2
+    with pytest.raises(StaleLease) as caught:
+        table.check(granted.id, generation, "c1")
+    assert caught.value.details == {"generation": 2}
+
+
+def test_leases_of_the_journal_take_their_slots() -> None:
+    table = LeaseTable("emu0", 4, [lease(1, 3)])
+    assert table.free == 1
+    assert [x.job_id for x in table] == [1]
+
+
+class AnyHistory(RuleBasedStateMachine):
+    """Whatever jobs and nodes do in whatever order, slots are conserved."""
+
+    jobs = st.integers(1, 4)
+    nodes = st.sampled_from(["c1", "c2"])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = LeaseTable("emu0", 4)
+        self.model: dict[int, tuple[int, set[str]]] = {}
+
+    @rule(job=jobs, slots=st.integers(1, 5), node=nodes)
+    def attach(self, job: int, slots: int, node: str) -> None:
+        used = sum(held for held, _ in self.model.values())
+        granted = lease(job, slots)
+        if job in self.model or used + slots > 4:
+            with pytest.raises(LeaseDenied):
+                self.table.grant(granted)
+        else:
+            self.table.grant(granted)
+            self.table.join(granted, node, slots, "shared", 0.0)
+            self.model[job] = (slots, {node})
+
+    @rule(job=jobs, node=nodes)
+    def join(self, job: int, node: str) -> None:
+        found = self.table.of_job(job)
+        assert (found is not None) == (job in self.model)
+        if found is not None:
+            self.table.join(found, node, 1, "shared", 0.0)
+            self.model[job][1].add(node)
+
+    @rule(job=jobs, node=nodes)
+    def leave(self, job: int, node: str) -> None:
+        ended = self.table.leave(job, node)
+        if job in self.model:
+            self.model[job][1].discard(node)
+        assert (ended is not None) == (job in self.model and not self.model[job][1])
+        if ended is not None:
+            del self.model[job]
+
+    @invariant()
+    def slots_are_conserved(self) -> None:
+        assert self.table.free == 4 - sum(slots for slots, _ in self.model.values())
+        assert {x.job_id: (x.slots, x.nodes) for x in self.table} == self.model
+
+
+AnyHistory.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+TestAnyHistory = AnyHistory.TestCase
