@@ -2,7 +2,7 @@
 
 libslurm ends the process that loads it where it finds no configuration, and pyslurm keeps Python's
 interpreter lock while libslurm waits for slurmctld. So the agent never imports it: a worker process
-does, answers each question with a line of JSON, and is killed and replaced when it is late.
+(``worker.py``) does, and is killed and replaced when it is late.
 """
 
 from __future__ import annotations
@@ -13,21 +13,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
 from openqse.errors import SlurmError
 from openqse_agent.slurm.client import Job
-from openqse_agent.slurm.records import (
-    Association,
-    account_shares,
-    held_licences,
-    is_running,
-)
 
-_UNKNOWN_JOB = 2017  # ESLURM_INVALID_JOB_ID
+_WORKER = "openqse_agent.slurm.worker"
 
 
 class Binding:
@@ -117,7 +110,7 @@ class _Worker:
         # When the agent ends, however it ends, its end closes and the worker ends too.
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-m", _WORKER, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -155,81 +148,3 @@ def _error(message: str) -> SlurmError:
         remedy="Check `scontrol ping` and `import pyslurm` as the agent's user, or write"
         ' client = "commands" under [slurm]',
     )
-
-
-# What follows runs in the worker.
-
-
-def _serve(connection: socket.socket) -> None:
-    """Answers questions until the agent closes the connection."""
-    with connection, connection.makefile("rwb") as lines:
-        for line in lines:
-            try:
-                answer = {"answer": _answer(json.loads(line))}
-            except Exception as error:  # whatever it is, it is the agent's to report
-                answer = {"error": f"pyslurm: {type(error).__name__}: {error}"}
-            lines.write(json.dumps(answer).encode() + b"\n")
-            lines.flush()
-
-
-def _answer(question: dict[str, Any]) -> Any:
-    import pyslurm
-
-    if "jobs" in question:
-        wanted = question["jobs"]
-        return [asdict(_job(found)) for found in _load(pyslurm, wanted) if found.id in wanted]
-    if "shares" in question:
-        return account_shares(_associations(pyslurm))
-    return pyslurm.__version__
-
-
-def _load(pyslurm: Any, wanted: list[int]) -> Iterable[Any]:
-    if len(wanted) == 1:
-        try:
-            found = pyslurm.Job.load(wanted[0])
-        except pyslurm.RPCError as error:
-            if error.errno == _UNKNOWN_JOB:
-                return []
-            raise
-        # For an array's or a heterogeneous job's id, this may be another of its jobs.
-        if found.id == wanted[0]:
-            return [found]
-    jobs: Iterable[Any] = pyslurm.Jobs.load().values()
-    return jobs
-
-
-def _job(found: Any) -> Job:
-    running = is_running(found.state)
-    # Releases before 25.11 lack allocated_licenses.
-    allocated = getattr(found, "allocated_licenses", [])
-    return Job(
-        id=found.id,
-        running=running,
-        state=found.state,
-        uid=found.user_id,
-        user=found.user_name,
-        account=found.account or "",
-        licences=held_licences(running, _text(found.licenses), _text(allocated)),
-        # Without a time limit slurmctld sets an end a year ahead.
-        end_time=found.end_time if found.time_limit else None,
-        restart_count=found.requeue_count,
-    )
-
-
-def _text(licences: Any) -> str:
-    """pyslurm 24.11 and later have a list, releases before it a mapping to counts."""
-    if isinstance(licences, dict):
-        return ",".join(f"{name}:{count}" for name, count in licences.items())
-    return ",".join(licences or [])
-
-
-def _associations(pyslurm: Any) -> Iterator[Association]:
-    for row in pyslurm.db.Associations.load().values():
-        if row.cluster == pyslurm.settings.LOCAL_CLUSTER:
-            yield Association(
-                row.id, row.parent_account_id or None, row.account, row.user or "", row.shares or 0
-            )
-
-
-if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))

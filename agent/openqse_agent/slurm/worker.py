@@ -1,0 +1,85 @@
+"""The process that imports pyslurm for an agent: one line of JSON asks, one answers.
+
+It imports nothing heavy, because it must start within a question's deadline.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from openqse_agent.slurm.records import Association, account_shares, held_licences, is_running
+
+_UNKNOWN_JOB = 2017  # ESLURM_INVALID_JOB_ID
+
+
+def _serve(connection: socket.socket) -> None:
+    """Answers questions until the agent closes the connection."""
+    with connection, connection.makefile("rwb") as lines:
+        for line in lines:
+            try:
+                answer = {"answer": _answer(json.loads(line))}
+            except Exception as error:  # whatever it is, it is the agent's to report
+                answer = {"error": f"pyslurm: {type(error).__name__}: {error}"}
+            lines.write(json.dumps(answer).encode() + b"\n")
+            lines.flush()
+
+
+def _answer(question: dict[str, Any]) -> Any:
+    import pyslurm
+
+    if "jobs" in question:
+        wanted = question["jobs"]
+        return [_job(found) for found in _load(pyslurm, wanted) if found.id in wanted]
+    if "shares" in question:
+        return account_shares(_associations(pyslurm))
+    return pyslurm.__version__
+
+
+def _load(pyslurm: Any, wanted: list[int]) -> Iterable[Any]:
+    if len(wanted) == 1:
+        try:
+            found = pyslurm.Job.load(wanted[0])
+        except pyslurm.RPCError as error:
+            if error.errno == _UNKNOWN_JOB:
+                return []
+            raise
+        # For an array's or a heterogeneous job's id, this may be another of its jobs.
+        if found.id == wanted[0]:
+            return [found]
+    jobs: Iterable[Any] = pyslurm.Jobs.load().values()
+    return jobs
+
+
+def _job(found: Any) -> dict[str, Any]:
+    """The fields of a ``Job``."""
+    running = is_running(found.state)
+    # Releases before 25.11 lack allocated_licenses.
+    allocated = getattr(found, "allocated_licenses", [])
+    return {
+        "id": found.id,
+        "running": running,
+        "state": found.state,
+        "uid": found.user_id,
+        "user": found.user_name,
+        "account": found.account or "",
+        "licences": held_licences(running, ",".join(found.licenses), ",".join(allocated)),
+        # Without a time limit slurmctld sets an end a year ahead.
+        "end_time": found.end_time if found.time_limit else None,
+        "restart_count": found.requeue_count,
+    }
+
+
+def _associations(pyslurm: Any) -> Iterator[Association]:
+    for row in pyslurm.db.Associations.load().values():
+        if row.cluster == pyslurm.settings.LOCAL_CLUSTER:
+            yield Association(
+                row.id, row.parent_account_id or None, row.account, row.user or "", row.shares or 0
+            )
+
+
+if __name__ == "__main__":
+    _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,102 @@
+"""The part of pyslurm 24.11 and 25.11 that the agents use, answering recorded jobs and shares."""
+
+import os
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import recorded
+
+__version__ = "25.11.2"
+
+if recorded.fault() == "fatal":
+    print("fatal: Could not establish a configuration source", file=sys.stderr)
+    os._exit(1)
+
+settings = SimpleNamespace(LOCAL_CLUSTER="openqse")
+
+
+class RPCError(Exception):
+    def __init__(self, errno: int, message: str) -> None:
+        self.errno = errno
+        super().__init__(message)
+
+
+def _fail() -> None:
+    match recorded.fault():
+        case "hang":
+            time.sleep(60)
+        case "down":
+            raise RPCError(1800, "Unable to contact slurm controller (connect failure)")
+        case "fatal":
+            os._exit(1)
+
+
+def _word(states: list[str]) -> str:
+    """slurm_job_state_string: a flag hides the state under it."""
+    return next((flag for flag in ("COMPLETING", "CONFIGURING") if flag in states), states[0])
+
+
+def _job(record: dict[str, Any]) -> SimpleNamespace:
+    job = SimpleNamespace(
+        id=record["job_id"],
+        state=_word(record["job_state"]),
+        user_id=record["user_id"],
+        user_name=record["user_name"],
+        account=record["account"],
+        licenses=record["licenses"].split(",") if record["licenses"] else [],
+        end_time=recorded.number(record["end_time"]) or None,
+        time_limit=recorded.number(record["time_limit"]),
+        requeue_count=record["restart_cnt"],
+    )
+    if "licenses_allocated" in record:
+        job.allocated_licenses = (record["licenses_allocated"] or "").split(",")
+    if recorded.fault() == "garbage":
+        job.licenses = ["qpu_emu0:many"]
+    return job
+
+
+class Job:
+    @staticmethod
+    def load(job_id: int) -> SimpleNamespace:
+        _fail()
+        found = recorded.chosen(job_id)
+        if not found:
+            raise RPCError(2017, "Invalid job id specified")
+        return _job(found[0])
+
+
+class Jobs:
+    @staticmethod
+    def load() -> Any:
+        _fail()
+        return {record["job_id"]: _job(record) for record in recorded.jobs()}
+
+
+def _associations() -> Any:
+    _fail()
+    lines = (recorded.DIRECTORY / "sshare.txt").read_text().splitlines()
+    rows = []
+    path: list[int] = []
+    for id, line in enumerate(lines, 1):
+        account, user, shares = line.split("|")
+        del path[len(account) - len(account.lstrip()) :]
+        row = SimpleNamespace(
+            cluster="openqse",
+            id=id,
+            parent_account_id=path[-1] if path else 0,
+            account=account.strip(),
+            user=user or None,
+            shares=0x7FFFFFFF if shares == "parent" else int(shares or 1),
+        )
+        path.append(id)
+        if recorded.fault() == "garbage" and id == 1:
+            continue
+        rows.append(row)
+    # slurmdbd has other clusters' associations too, whose accounts may have the same names.
+    rows.append(SimpleNamespace(**{**vars(rows[2]), "id": 999, "cluster": "other", "shares": 77}))
+    return {row.id: row for row in rows}
+
+
+db = SimpleNamespace(Associations=SimpleNamespace(load=_associations))

@@ -1,0 +1,338 @@
+"""Both Slurm clients under one contract, and what is particular to each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contract import agree, fails, tells
+
+from openqse.errors import ConfigurationError, SlurmError
+from openqse_agent.slurm.binding import Binding
+from openqse_agent.slurm.client import Job, SlurmClient, connect
+from openqse_agent.slurm.commands import Commands
+
+HERE = Path(__file__).parent
+FAKES = HERE / "fakes"
+ANSWERS = HERE / "answers"
+PATIENCE = 20.0  # seconds; no test waits for it
+UNKNOWN = 99999
+
+JOB = Job(
+    id=14,
+    running=True,
+    state="RUNNING",
+    uid=2001,
+    user="alice",
+    account="chem",
+    licences={"qpu_emu0": 1, "qpu_emu1": 1},
+    end_time=1795408413,
+    restart_count=0,
+)
+PENDING = replace(JOB, running=False, state="PENDING", licences={})
+RECORDED = {
+    job.id: job
+    for job in (
+        replace(JOB, id=2, account="organic", licences={}, end_time=None),  # no time limit
+        JOB,
+        replace(PENDING, id=15, end_time=None),  # the rest of an array, whose id it has
+        replace(JOB, id=21, licences={"qpu_emu0": 1}),  # a running task of that array
+        replace(JOB, id=16, licences={"qpu_emu0": 1}),  # a heterogeneous job
+        replace(JOB, id=17, licences={}),  # its other component
+        replace(PENDING, id=18, end_time=1795408533),
+        replace(PENDING, id=19, state="COMPLETED", end_time=1795408294),
+        replace(JOB, id=20, licences={"qpu_emu0": 1}, end_time=1795408414),
+    )
+}
+# chem has 3 of root's 5 shares; below it organic's 2 compete with the 4 of bob, a member of pool:
+# pool has none of its own (fairshare=parent).
+SHARES = {"chem": 3 / 5, "organic": 3 / 5 * 2 / 6, "pool": 3 / 5 * 4 / 6, "ml": 1 / 5}
+
+
+class Slurm:
+    """The fakes, and the answers and the fault that they are to show from now on."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.answer("squeue-24.11.json")
+        shutil.copy(ANSWERS / "sshare-24.11.txt", directory / "sshare.txt")
+
+    def answer(self, recorded: str) -> None:
+        shutil.copy(ANSWERS / recorded, self._directory / "squeue.json")
+
+    def answer_job(self, **changed: Any) -> None:
+        """Answers one recorded job, with some keys changed, or removed where None."""
+        record = json.loads((ANSWERS / "squeue-24.11.json").read_text())["jobs"][1] | changed
+        kept = {key: value for key, value in record.items() if value is not None}
+        (self._directory / "squeue.json").write_text(json.dumps({"jobs": [kept]}))
+
+    def shares(self, text: str) -> None:
+        (self._directory / "sshare.txt").write_text(text)
+
+    def fault(self, kind: str) -> None:
+        (self._directory / "fault").write_text(kind)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
+    monkeypatch.setenv("FAKE_SLURM", str(tmp_path))
+    monkeypatch.setenv("PATH", str(FAKES / "bin"), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("PYTHONPATH", str(FAKES), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(str(FAKES))
+    return Slurm(tmp_path)
+
+
+Make = Callable[[float], SlurmClient]
+
+
+@pytest.fixture
+def binding(slurm: Slurm) -> Iterator[Callable[[float], Binding]]:
+    made: list[Binding] = []
+
+    def make(timeout: float) -> Binding:
+        made.append(Binding(timeout))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture(params=["commands", "pyslurm"])
+def make(request: pytest.FixtureRequest, slurm: Slurm) -> Make:
+    return Commands if request.param == "commands" else request.getfixturevalue("binding")
+
+
+@pytest.fixture
+def client(make: Make) -> SlurmClient:
+    return make(PATIENCE)
+
+
+def test_tells_every_kind_of_job_as_it_is(client: SlurmClient) -> None:
+    tells(client, RECORDED, UNKNOWN)
+
+
+def test_a_suspended_job_keeps_its_licences(slurm: Slurm, client: SlurmClient) -> None:
+    slurm.answer("squeue-24.11-requeueing.json")
+    assert client.jobs([14]) == {14: replace(JOB, state="SUSPENDED")}
+
+
+def test_a_requeued_job_holds_nothing_until_it_runs_again(
+    slurm: Slurm, client: SlurmClient
+) -> None:
+    slurm.answer("squeue-24.11-requeueing.json")
+    ended = client.jobs([20])[20]
+    assert (ended.running, ended.licences, ended.restart_count) == (False, {}, 1)
+    slurm.answer("squeue-24.11-requeued.json")
+    again = client.jobs([20])[20]
+    assert (again.running, again.licences, again.restart_count) == (True, {"qpu_emu0": 1}, 1)
+
+
+def test_of_alternatives_the_allocated_licence_counts(slurm: Slurm, client: SlurmClient) -> None:
+    slurm.answer("squeue-25.11.json")
+    jobs = client.jobs([14, 18])
+    assert jobs[14].licences == {"qpu_emu1": 1}
+    assert jobs[18].licences == {}
+
+
+def test_shares_are_of_the_whole_tree(client: SlurmClient) -> None:
+    assert client.shares() == pytest.approx(SHARES)
+
+
+def test_no_question_is_put_for_no_job(slurm: Slurm, client: SlurmClient) -> None:
+    slurm.fault("down")
+    assert client.jobs([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("down", "Unable to contact slurm controller"), ("garbage", "many|<html>|not listed")],
+)
+def test_a_fault_is_told_and_passes(
+    slurm: Slurm, client: SlurmClient, fault: str, said: str
+) -> None:
+    slurm.fault(fault)
+    for question in (lambda: client.jobs([14]), lambda: client.jobs([14, 16]), client.shares):
+        error = fails(question, PATIENCE)
+        assert any(part in error.message for part in said.split("|"))
+    slurm.fault("")
+    assert client.jobs([14]) == {14: JOB}
+
+
+def test_an_answer_that_does_not_come_is_given_up_at_the_deadline(slurm: Slurm, make: Make) -> None:
+    client = make(1.0)
+    slurm.fault("hang")
+    assert "1 s" in fails(lambda: client.jobs([14]), within=2.0).message
+    slurm.fault("")
+    assert client.shares() == pytest.approx(SHARES)
+
+
+def test_threads_may_ask_at_once(client: SlurmClient) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(lambda id: client.jobs([id]), RECORDED, timeout=PATIENCE)
+        assert [*answers] == [{id: job} for id, job in RECORDED.items()]
+
+
+# Slurm's commands
+
+
+@pytest.mark.parametrize("release", ["22.05", "25.11"])
+def test_other_releases_are_read(slurm: Slurm, release: str) -> None:
+    slurm.answer(f"squeue-{release}.json")
+    jobs = Commands(PATIENCE).jobs([2, 14, 18])
+    running = jobs[14]
+    assert (running.running, running.end_time, running.restart_count) == (True, 1795408413, 2)
+    assert running.licences["qpu_emu1"] == 1
+    unlimited = jobs[2]
+    assert (unlimited.end_time, unlimited.licences) == (None, {})
+    assert (unlimited.uid, unlimited.user, unlimited.account) == (2009, "2009", "")
+    assert not jobs[18].running
+    assert jobs[18].licences == {}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"user_id": None},
+        {"user_id": {"set": False, "infinite": False, "number": 0}},
+        {"job_state": None},
+        {"job_state": []},
+        {"job_state": {"current": "RUNNING"}},
+        {"licenses": "qpu_emu0:many"},
+        {"licenses": 2},
+        {"end_time": "tomorrow"},
+        {"restart_cnt": [1]},
+        {"time_limit": {"number": 2}},
+    ],
+    ids=str,
+)
+def test_a_record_that_cannot_be_read_is_an_error(slurm: Slurm, changed: Mapping[str, Any]) -> None:
+    slurm.answer_job(**changed)
+    error = fails(lambda: Commands(PATIENCE).jobs([14]), PATIENCE)
+    assert "squeue --json cannot be read" in error.message
+
+
+@pytest.mark.parametrize("text", ["root||\n  chem||1\n", "root||\n chem|1\n", "root||\n a||x\n"])
+def test_shares_that_cannot_be_read_are_an_error(slurm: Slurm, text: str) -> None:
+    slurm.shares(text)
+    assert "sshare cannot be read" in fails(Commands(PATIENCE).shares, PATIENCE).message
+
+
+def test_the_users_settings_do_not_change_the_answer(
+    slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The fake fails where it sees any of these but the first.
+    for name in ("SLURM_CONF", "SLURM_CLUSTERS", "SQUEUE_STATES", "SQUEUE_USERS"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert Commands(PATIENCE).jobs([14]) == {14: JOB}
+
+
+def test_a_machine_without_slurm_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    error = fails(lambda: Commands(PATIENCE).jobs([14]), PATIENCE)
+    assert error.message == "squeue cannot be started: No such file or directory"
+
+
+# pyslurm
+
+
+def test_libslurm_may_end_the_process_that_loads_it(
+    slurm: Slurm, binding: Callable[[float], Binding]
+) -> None:
+    client = binding(PATIENCE)
+    slurm.fault("fatal")
+    assert "ended" in fails(lambda: client.jobs([14]), PATIENCE).message
+    assert "ended" in fails(client.shares, PATIENCE).message
+    slurm.fault("")
+    assert client.jobs([14]) == {14: JOB}
+
+
+def test_waiting_for_a_turn_counts(slurm: Slurm, binding: Callable[[float], Binding]) -> None:
+    client = binding(1.0)
+    slurm.fault("hang")
+    first = threading.Thread(target=lambda: fails(lambda: client.jobs([14]), within=2.0))
+    first.start()
+    fails(lambda: client.jobs([16]), within=2.0)
+    first.join(PATIENCE)
+
+
+def test_the_worker_ends_with_the_agent(slurm: Slurm) -> None:
+    ask = "import os; from openqse_agent.slurm.binding import Binding; b = Binding(20)"
+    tell = "print(open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read()); os._exit(1)"
+    agent = subprocess.run(
+        [sys.executable, "-c", f"{ask}; {tell}"], capture_output=True, text=True, timeout=PATIENCE
+    )
+    worker = Path("/proc") / agent.stdout.strip()
+    assert worker.name.isdigit()
+    deadline = time.monotonic() + PATIENCE
+    while worker.exists() and "(zombie)" not in (worker / "status").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_installed_pyslurm_agrees_with_the_commands() -> None:
+    try:
+        installed = Binding(PATIENCE)
+    except SlurmError as error:
+        pytest.skip(error.message)
+    with closing(installed):
+        try:
+            installed.jobs([1])
+        except SlurmError as error:
+            pytest.skip(error.message)
+        agree(installed, Commands(PATIENCE), [1, 2, 3])
+
+
+# The choice
+
+
+def test_auto_takes_pyslurm_where_it_answers(
+    slurm: Slurm, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client = connect("auto", PATIENCE)
+    assert isinstance(client, Binding)
+    client.close()
+    assert caplog.messages == ["slurmctld is asked by pyslurm 25.11.2, which answers here"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"), [("fatal", "the process that loads pyslurm ended"), ("down", "Unable")]
+)
+def test_auto_takes_the_commands_where_pyslurm_does_not_answer(
+    slurm: Slurm, caplog: pytest.LogCaptureFixture, fault: str, why: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    slurm.fault(fault)
+    assert isinstance(connect("auto", PATIENCE), Commands)
+    assert why in caplog.text
+
+
+def test_a_named_client_is_taken(slurm: Slurm) -> None:
+    assert isinstance(connect("commands", PATIENCE), Commands)
+    slurm.fault("down")  # slurmctld may start after the agents
+    named = connect("pyslurm", PATIENCE)
+    assert isinstance(named, Binding)
+    named.close()
+    slurm.fault("fatal")
+    fails(lambda: connect("pyslurm", PATIENCE), PATIENCE)
+
+
+def test_another_name_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="slurmrestd"):
+        connect("slurmrestd", PATIENCE)
