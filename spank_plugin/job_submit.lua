@@ -134,10 +134,17 @@ local function combine_licences(asked, wanted)
     return table.concat(licences, ",")
 end
 
+-- Whether the job is a later component of a heterogeneous job: slurmctld takes licences for the
+-- first one only, and the plugin sees to it that the QPUs are named there.
+local function is_later_component(job_desc)
+    local offset = job_desc.het_job_offset
+    return offset and offset > 0 and offset < 0xfffffffe -- Slurm's NO_VAL: no component
+end
+
 function slurm_job_submit(job_desc, part_list, submit_uid)
     local options = read_options(job_desc)
     local value, mode = options.qpu, options.qpu_mode
-    if not value then
+    if not value or is_later_component(job_desc) then
         return slurm.SUCCESS
     end
     local shown = "--qpu=" .. value:sub(1, 200):gsub("%c", "?") .. ": "

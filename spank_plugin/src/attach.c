@@ -22,16 +22,17 @@ struct request {
 	uid_t uid;
 	gid_t gid;
 	uint32_t restart_count;
-	char qpu[QPU_VALUE_MAX + 1]; /* empty: what the job holds */
+	char qpu[QPU_VALUE_MAX + 1];
 	const char *mode;
 };
 
 /*
  * Reads what Slurm says of the step.
  *
- * S_JOB_ID is the component's own job id in a heterogeneous job: slurmstepd fills it from the
- * launch message's step id and keeps the leader's id apart, for SLURM_JOB_ID in the tasks'
- * environment only. The component's id is the one whose licences slurmctld counts.
+ * In a heterogeneous job S_JOB_ID is the component's own job id: slurmstepd fills it from the
+ * launch message's step id and keeps the leader's id apart, for SLURM_JOB_ID in the tasks. The
+ * licences are the leader's, whose id SPANK does not tell; slurmctld, which is asked anyway,
+ * tells it of each component. The epilog on a component's nodes knows the same id as this.
  * S_SLURM_RESTART_COUNT exists everywhere, but no slurmstepd from 22.05 to 26.05 fills it: it
  * is 0 after a requeue too. SLURM_RESTART_COUNT in the environment is the user's to change.
  */
@@ -97,16 +98,11 @@ static bool read_hint(spank_t sp, struct request *request)
 static bool choose_qpus(spank_t sp, struct request *request)
 {
 	const struct options *options = options_given();
-	char het_size[16];
 
 	request->mode = options->mode;
-	if (options->qpu_given)
-		strcpy(request->qpu, options->qpu);
-	else if (!read_hint(sp, request))
-		return false;
-	/* Slurm keeps one value for all components; each of them asks for what it holds itself. */
-	if (spank_getenv(sp, "SLURM_HET_SIZE", het_size, sizeof(het_size)) != ESPANK_ENV_NOEXIST)
-		request->qpu[0] = '\0';
+	if (!options->qpu_given)
+		return read_hint(sp, request);
+	strcpy(request->qpu, options->qpu);
 	return true;
 }
 

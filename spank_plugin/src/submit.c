@@ -16,8 +16,9 @@
  * sbatch and salloc would take the SLURM_SPANK_ variable for their own too, so without a remedy
  * every job submitted from within a QPU job would ask for QPUs as well. Therefore the forgetting.
  *
- * In a heterogeneous job Slurm goes on from one component's --qpu to the components after it,
- * and keeps only the last value for the steps; attach.c deals with the latter.
+ * In a heterogeneous job slurmctld takes licences for the first component only, and the commands
+ * carry an option on from one component to all after it, with one value, the last, for the steps
+ * of all. So the QPUs are named with the first component and belong to the whole job.
  */
 #include "submit.h"
 
@@ -94,6 +95,8 @@ void submit_forget_other_job(spank_t sp)
 
 int submit_check_options(void)
 {
+	static struct options first; /* component of a heterogeneous job; Slurm calls for each */
+	static bool later;
 	const struct options *options = options_given();
 
 	if (options->mode_given && !options->qpu_given) {
@@ -102,6 +105,14 @@ int submit_check_options(void)
 			    options->mode, options->mode);
 		return -1;
 	}
+	if (later && (strcmp(options->qpu, first.qpu) != 0 || strcmp(options->mode, first.mode) != 0)) {
+		slurm_error("openqse: --qpu=%s: the QPUs of a heterogeneous job belong to all of "
+			    "it; name them, and --qpu-mode, with its first component",
+			    options->qpu);
+		return -1;
+	}
+	first = *options;
+	later = true;
 	if (spank_context() != S_CTX_ALLOCATOR || !options->qpu_given)
 		return 0;
 	if (setenv("OPENQSE_QPUS", options->qpu, 1) < 0 ||

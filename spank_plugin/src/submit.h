@@ -10,7 +10,10 @@
  */
 void submit_forget_other_job(spank_t sp);
 
-/* Called after all options were read. Returns 0, or -1 after telling the user what is wrong. */
+/*
+ * Called after the options of a job, or of one component of it, were read.
+ * Returns 0, or -1 after telling the user what is wrong.
+ */
 int submit_check_options(void);
 
 #endif

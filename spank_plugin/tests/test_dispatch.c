@@ -117,6 +117,37 @@ static void the_last_option_wins(void)
 	CHECK_STR(getenv("OPENQSE_QPU_MODE"), "shared");
 }
 
+static void a_heterogeneous_job_names_its_qpus_first(void)
+{
+	begin_submission(S_CTX_ALLOCATOR);
+	CHECK(mock_option("qpu", "emu0", false) == 0);
+	CHECK(slurm_spank_init_post_opt(NULL, 0, NULL) == 0);
+	CHECK(slurm_spank_init_post_opt(NULL, 0, NULL) == 0);
+	CHECK(mock_option("qpu", "emu0", false) == 0);
+	CHECK(slurm_spank_init_post_opt(NULL, 0, NULL) == 0);
+	CHECK(mock_option("qpu", "emu1", false) == 0);
+	CHECK(slurm_spank_init_post_opt(NULL, 0, NULL) == -1);
+	CHECK_STR(mock.log, "openqse: --qpu=emu1: the QPUs of a heterogeneous job belong to all of "
+			    "it; name them, and --qpu-mode, with its first component\n");
+}
+
+static void a_later_component_cannot_be_the_first_with_qpus(void)
+{
+	begin_submission(S_CTX_LOCAL);
+	CHECK(slurm_spank_init_post_opt(NULL, 0, NULL) == 0);
+	CHECK(mock_option("qpu", "emu0", false) == 0);
+	CHECK(slurm_spank_init_post_opt(NULL, 0, NULL) == -1);
+}
+
+static void a_later_component_cannot_change_the_mode(void)
+{
+	begin_submission(S_CTX_LOCAL);
+	CHECK(mock_option("qpu", "emu0", false) == 0);
+	CHECK(slurm_spank_init_post_opt(NULL, 0, NULL) == 0);
+	CHECK(mock_option("qpu-mode", "exclusive", false) == 0);
+	CHECK(slurm_spank_init_post_opt(NULL, 0, NULL) == -1);
+}
+
 static void srun_leaves_no_hint(void)
 {
 	begin_submission(S_CTX_LOCAL);
@@ -375,16 +406,6 @@ static void batch_and_interactive_steps_attach(void)
 	CHECK_STR(asked("STEP_ID"), "4294967291");
 }
 
-static void a_heterogeneous_component_asks_for_what_it_holds(void)
-{
-	mock_env_set("SLURM_HET_SIZE", "2");
-	start_step();
-	CHECK(mock_option("qpu", "emu1", true) == 0);
-	finish_step();
-	CHECK_STR(asked("QPU"), "");
-	CHECK_STR(asked("JOB_ID"), "7");
-}
-
 /* epilog */
 
 static void a_job_without_qpus_is_not_detached(void)
@@ -487,6 +508,9 @@ int main(void)
 		TEST(commands_refuse_a_malformed_option),
 		TEST(commands_refuse_a_mode_without_qpus),
 		TEST(the_last_option_wins),
+		TEST(a_heterogeneous_job_names_its_qpus_first),
+		TEST(a_later_component_cannot_be_the_first_with_qpus),
+		TEST(a_later_component_cannot_change_the_mode),
 		TEST(srun_leaves_no_hint),
 		TEST(sbatch_in_a_job_forgets_its_qpus),
 		TEST(srun_in_a_job_keeps_its_qpus),
@@ -507,7 +531,6 @@ int main(void)
 		TEST(a_hint_that_is_none_counts_for_nothing),
 		TEST(the_extern_step_does_not_attach),
 		TEST(batch_and_interactive_steps_attach),
-		TEST(a_heterogeneous_component_asks_for_what_it_holds),
 		TEST(a_job_without_qpus_is_not_detached),
 		TEST(a_job_with_qpus_is_detached),
 		TEST(a_job_whose_directory_is_there_is_detached),

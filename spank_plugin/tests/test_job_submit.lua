@@ -100,6 +100,17 @@ local tests = {
         refuses(job("emu0", nil, "qpu_emu0:3"), "the licence 'qpu_emu0:3' stands for a QPU")
         refuses(job("emu0", nil, "a, qpu_emu1"), "ask for it with --qpu alone")
     end },
+    { "of a heterogeneous job the first component has the licences", function()
+        load_script(SITE)
+        local function component(offset)
+            local job_desc = job("emu0:2", nil, nil)
+            job_desc.het_job_offset = offset
+            return job_desc
+        end
+        accepts(component(0), "qpu_emu0:2")
+        accepts(component(1), nil)
+        accepts(component(4294967294), "qpu_emu0:2")
+    end },
     { "an unknown QPU is refused with the known ones", function()
         load_script(SITE)
         refuses(job("emu0,emu9"), "--qpu=emu0,emu9: this cluster has no QPU 'emu9'; it has "
