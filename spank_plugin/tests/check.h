@@ -10,7 +10,7 @@
 
 #define TEST_SECONDS 30
 
-/* exit() without handlers of other threads would hide leaks; a failed test may leak. */
+/* _exit(): a test that failed must not be taken for one that leaks. */
 #define CHECK(condition)                                                                   \
 	do {                                                                               \
 		if (!(condition)) {                                                        \
