@@ -40,7 +40,7 @@ class _LocalTransport:
         self._stopped: dict[bytes, threading.Event] = {}
 
     def submit(self, request: Request, future: Future[Any]) -> None:
-        stop = self._stopped[future._key] = threading.Event()
+        stop = self._stopped[future.key] = threading.Event()
         deadline = None if request.timeout is None else time.monotonic() + request.timeout
         self._thread.submit(self._run, request, future, stop, deadline)
 
@@ -67,7 +67,7 @@ class _LocalTransport:
         except OpenQSEError as error:
             outcome = error
         with self._changed:
-            self._stopped.pop(future._key, None)
+            self._stopped.pop(future.key, None)
             future.resolve(outcome)
             self._changed.notify_all()
 
@@ -76,7 +76,7 @@ class _LocalTransport:
             return bool(self._changed.wait_for(ready, timeout))
 
     def cancel(self, future: Future[Any]) -> None:
-        stop = self._stopped.get(future._key)
+        stop = self._stopped.get(future.key)
         if stop is not None:
             stop.set()
 

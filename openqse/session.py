@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -165,7 +165,7 @@ class Future(Generic[T]):
         self, transport: Transport, task_id: bytes, finish: Callable[[Outcome], T]
     ) -> None:
         self.task_id = task_id.hex()
-        self._key = task_id
+        self.key = task_id
         self._transport = transport
         self._finish = finish
         self._done = False
@@ -330,9 +330,8 @@ class QPU:
             )
         if seed is not None and seed < 0:
             raise ArgumentError("a seed is a whole number from 0")
-        sets = parameter_sets(parameters, len(circuit.parameters))
-        work = Work(bytes.fromhex(circuit.id), sets, shots=shots, seed=seed)
-        batched = np.ndim(cast(Any, parameters)) == 2
+        sets, batched = parameter_sets(parameters, len(circuit.parameters))
+        work = Work(circuit.digest, sets, shots=shots, seed=seed)
         return self._send(
             Request(Kind.RUN, work, circuit, _timeout(timeout), _latency(latency)),
             lambda task_id, outcome: Result(
@@ -391,9 +390,8 @@ class QPU:
                 f"an observable on {observable.num_qubits} qubits for a program on "
                 f"{circuit.num_qubits}"
             )
-        sets = parameter_sets(parameters, len(circuit.parameters))
-        work = Work(bytes.fromhex(circuit.id), sets, observable=observable)
-        batched = np.ndim(cast(Any, parameters)) == 2
+        sets, batched = parameter_sets(parameters, len(circuit.parameters))
+        work = Work(circuit.digest, sets, observable=observable)
         return self._send(
             Request(Kind.EXPECTATION, work, circuit, _timeout(timeout), _latency(latency)),
             lambda task_id, outcome: ExpectationResult(
@@ -411,10 +409,8 @@ class QPU:
         task_id = _task_id()
 
         def counted(outcome: Outcome) -> T:
-            used = self._usage
-            self._usage = replace(
-                used, tasks=used.tasks + 1, qpu_time_ns=used.qpu_time_ns + outcome.data.qpu_time_ns
-            )
+            used, cost = self._usage, outcome.data.qpu_time_ns
+            self._usage = Usage(used.tasks + 1, used.qpu_time_ns + cost)
             return finish(task_id.hex(), outcome)
 
         future = Future(self._transport, task_id, counted)
@@ -535,6 +531,9 @@ def _timeout(timeout: float | None) -> float | None:
 
 def _latency(latency: str) -> Latency:
     try:
-        return Latency(latency)
-    except ValueError:
+        return _LATENCIES[latency]
+    except KeyError:
         raise ArgumentError(f"latency is 'interactive' or 'batch', not {latency!r}") from None
+
+
+_LATENCIES = {str(latency): latency for latency in Latency}

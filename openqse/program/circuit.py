@@ -128,7 +128,7 @@ class Circuit:
         Raises:
             ArgumentError: wrong shape, or a value that is not a finite number.
         """
-        values = parameter_sets(parameters, len(self.parameters))
+        values, _ = parameter_sets(parameters, len(self.parameters))
         angles = np.tile(self.angle_constants, (len(values), 1))
         if len(self.term_angles):
             terms = values[:, self.term_parameters] * self.term_coefficients
@@ -156,7 +156,12 @@ class Circuit:
     @cached_property
     def id(self) -> str:
         """Hash of the content (SHA-256, hex): the program's name on every QPU."""
-        return hashlib.sha256(self.encoded).hexdigest()
+        return self.digest.hex()
+
+    @cached_property
+    def digest(self) -> bytes:
+        """``id`` as bytes."""
+        return hashlib.sha256(self.encoded).digest()
 
     @cached_property
     def encoded(self) -> bytes:
@@ -193,27 +198,31 @@ class Circuit:
             raise ProgramError(f"not a program in format {FORMAT!r}: {error}") from error
 
 
-def parameter_sets(parameters: ArrayLike | None, count: int) -> NDArray[np.float64]:
-    """``parameters`` as a float64 batch ``(k, count)``.
+def parameter_sets(parameters: ArrayLike | None, count: int) -> tuple[NDArray[np.float64], bool]:
+    """``parameters`` as a float64 batch ``(k, count)``, and whether they were given as one.
 
     Raises:
         ArgumentError: wrong shape or not finite.
     """
+    if parameters is None and count == 0:
+        return _NO_PARAMETERS, False
     try:
         values = np.asarray([] if parameters is None else parameters, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"parameters are not numbers: {error}") from error
-    if values.ndim == 1:
-        values = values[np.newaxis, :]
-    if values.ndim != 2 or values.shape[1] != count or values.shape[0] == 0:
+    batched = values.ndim == 2
+    sets = values[np.newaxis, :] if values.ndim == 1 else values
+    if sets.ndim != 2 or sets.shape[1] != count or sets.shape[0] == 0:
         raise ArgumentError(
-            f"parameters of shape {np.shape(parameters) if parameters is not None else ()} "
-            f"for a program with {count} free parameters",
+            f"parameters of shape {values.shape} for a program with {count} free parameters",
             remedy=f"Give an array of shape ({count},), or (k, {count}) for k sets",
         )
-    if not np.isfinite(values).all():
+    if not np.isfinite(sets).all():
         raise ArgumentError("a parameter is not a finite number")
-    return values
+    return sets, batched
+
+
+_NO_PARAMETERS = np.empty((1, 0))
 
 
 def _check(circuit: Circuit) -> None:

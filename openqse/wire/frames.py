@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgpack
+import zmq
 
 from openqse.errors import LimitExceeded, OpenQSEError, ProtocolError
 from openqse.wire.limits import (
@@ -22,6 +23,9 @@ Frame = Any
 
 _KINDS = frozenset(str(kind) for kind in Kind)
 _LATENCIES = frozenset(str(latency) for latency in Latency)
+_SNDMORE = int(zmq.SNDMORE)
+#: Bytes from which a frame is passed on rather than copied.
+_COPY = 65536
 _MAX_TASK_BYTES = 32
 _MAX_NAME_CHARACTERS = 256
 
@@ -55,6 +59,18 @@ def check_size(frames: Sequence[Frame]) -> None:
             remedy="Send fewer parameter sets or shots in one task",
             limit="MAX_MESSAGE_BYTES",
         )
+
+
+def send(socket: zmq.Socket[bytes], frames: Sequence[Frame]) -> None:
+    """Sends a message; large buffers are not copied.
+
+    As ``Socket.send_multipart``, without what that costs for flags, which is a fifth of a small
+    message's whole way out.
+    """
+    for frame in frames[:-1]:
+        socket.send(frame, _SNDMORE, copy=len(frame) < _COPY)
+    last = frames[-1]
+    socket.send(last, 0, copy=len(last) < _COPY)
 
 
 def decode_header(frames: Sequence[Frame]) -> Header:

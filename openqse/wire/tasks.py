@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openqse.device import Expectations, Outcome, Samples, Work
 from openqse.errors import ProgramError, ProtocolError
@@ -14,8 +15,33 @@ from openqse.wire.frames import Frame, decode_body
 from openqse.wire.limits import MAX_MESSAGE_BYTES
 
 _MAX_SHOTS = 2**31 - 1
+
+#: Bytes up to which an array travels in the body: a frame costs more than copying this.
+_SMALL = 2048
 #: As many as a message could bring of one parameter each; sets of none cost no bytes.
 _MAX_SETS = MAX_MESSAGE_BYTES // 8
+
+
+def _carry(body: dict[str, Any], buffers: list[Frame], array: NDArray[Any]) -> None:
+    """Puts an array into a message: a small one into the body, a large one behind it uncopied."""
+    if array.nbytes <= _SMALL:
+        body["data"] = array.tobytes()
+    else:
+        buffers.append(np.ascontiguousarray(array).data.cast("B"))
+
+
+def _carried(body: dict[str, Any], buffers: list[Frame]) -> Frame:
+    """The bytes of the array that ``_carry`` put into a message.
+
+    Raises:
+        ProtocolError: there is none, or more than one.
+    """
+    small = body.get("data")
+    if type(small) is bytes and not buffers:
+        return small
+    if small is not None or len(buffers) != 1:
+        raise ProtocolError("a message carries its array either in its body or as one buffer")
+    return buffers[0]
 
 
 def encode_work(work: Work, program: bytes | None) -> tuple[dict[str, Any], list[Frame]]:
@@ -33,7 +59,7 @@ def encode_work(work: Work, program: bytes | None) -> tuple[dict[str, Any], list
         body["attached"] = True
         buffers.append(program)
     if width:
-        buffers.append(work.parameters.astype("<f8", copy=False).tobytes())
+        _carry(body, buffers, work.parameters.astype("<f8", copy=False))
     return body, buffers
 
 
@@ -62,10 +88,8 @@ def decode_work(frames: Sequence[Frame]) -> tuple[Work, bytes | None]:
         if not buffers:
             raise ProtocolError("a task says that it brings its program and does not")
         attached = bytes(buffers.pop(0))
-    if len(buffers) != (1 if width else 0):
-        raise ProtocolError("a task has too many or too few buffers")
     if width:
-        raw = bytes(buffers[0])
+        raw = _carried(body, buffers)
         if len(raw) != 8 * sets * width:
             raise ProtocolError("a task's parameters are not as many as it says")
         parameters = np.frombuffer(raw, "<f8").reshape(sets, width)
@@ -88,12 +112,14 @@ def encode_outcome(outcome: Outcome) -> tuple[dict[str, Any], list[Frame]]:
     body = {
         "qpu_ns": data.qpu_time_ns,
         "calibration": outcome.calibration,
-        "shape": list(array.shape),
+        "shape": array.shape,
         "samples": isinstance(data, Samples),
     }
     if isinstance(data, Expectations):
         array = array.astype("<f8", copy=False)
-    return body, [np.ascontiguousarray(array).data if array.size > 4096 else array.tobytes()]
+    buffers: list[Frame] = []
+    _carry(body, buffers, array)
+    return body, buffers
 
 
 def decode_outcome(frames: Sequence[Frame]) -> Outcome:
@@ -104,10 +130,12 @@ def decode_outcome(frames: Sequence[Frame]) -> Outcome:
     """
     body = decode_body(frames)
     try:
-        qpu_ns, shape = int(body["qpu_ns"]), tuple(int(n) for n in body["shape"])
-        dtype = np.uint8 if body["samples"] else "<f8"
-        array = np.frombuffer(frames[2], dtype).reshape(shape)
-        data = Samples(array, qpu_ns) if body["samples"] else Expectations(array, qpu_ns)
+        qpu_ns, shape, raw = int(body["qpu_ns"]), body["shape"], _carried(body, list(frames[2:]))
+        data: Samples | Expectations
+        if body["samples"]:
+            data = Samples(np.frombuffer(raw, np.uint8).reshape(shape), qpu_ns)
+        else:
+            data = Expectations(np.frombuffer(raw, "<f8").reshape(shape), qpu_ns)
         return Outcome(data, str(body["calibration"]))
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise ProtocolError(f"a malformed result: {error!r}") from error

@@ -1,8 +1,8 @@
 """The node agent: a plain poller loop that owns this node's sockets and clocks.
 
-Three sides meet here: the SPANK plugin (a root-only Unix socket), the ranks of the attached jobs
-(one private socket for each job) and the QPU agents (one connection each). Task messages are routed
-by their header; their bodies are never read.
+Three sides meet here: the SPANK plugin (a root-only Unix socket), the ranks of the attached jobs (a
+private directory for each job) and the QPU agents (one connection each). The loop sees what begins,
+renews and ends a job's use of its QPUs; the tasks themselves go through the relays.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ from openqse.wire.frames import (
     encode_error,
     task_of,
 )
-from openqse.wire.messages import TASK_KINDS, Header, Kind, header
+from openqse.wire.messages import Header, Kind, header
 from openqse_agent import config as configuration
 from openqse_agent.node import hooks
+from openqse_agent.node.relays import Relay, bind_private, limit
 from openqse_agent.node.sessions import Attaching, Holding, Job
 from openqse_agent.node.uplinks import Uplink
 
@@ -57,8 +58,6 @@ _HOOK_DEADLINE = 5.0
 _DETACH_TIMEOUT = 3.0
 #: Longest sleep of the loop: the resolution of its deadlines and heartbeats.
 _TICK_MS = 200
-#: A session is known to a QPU agent by its job and its routing id on the job's socket.
-_JOB_BYTES = 4
 #: Messages taken from one socket before the others get their turn.
 _DRAIN = 128
 
@@ -93,15 +92,13 @@ class _DetachWaiter:
 
 @dataclass
 class _Door:
-    """A job's private socket."""
+    """A job's private directory: the agent's own socket, and a relay for each of its QPUs."""
 
     job: Job
     directory: Path
     router: zmq.Socket[bytes]
+    relays: dict[str, Relay] = field(default_factory=dict)
     revoked: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.prefix = self.job.id.to_bytes(_JOB_BYTES, "big")
 
     @property
     def path(self) -> str:
@@ -125,7 +122,7 @@ class NodeAgent:
         self._attaching: dict[int, _AttachWaiter] = {}
         self._detaching: dict[int, _DetachWaiter] = {}
         # Fresh for each run of the agent: a QPU agent must not mistake it for its predecessor.
-        identity = f"{name}-{secrets.token_hex(4)}".encode()
+        self._identity = f"{name}-{secrets.token_hex(4)}"
         self._runtime = self._config.runtime_dir
         self._runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
         for stale in self._runtime.glob("job-*"):  # their sockets died with the last run
@@ -133,10 +130,10 @@ class NodeAgent:
             shutil.rmtree(stale)
         self._zap = self._context.socket(zmq.REP)
         self._zap.bind("inproc://zeromq.zap.01")
-        self._watch(self._zap, self._authenticate)
+        self._watch(self._zap, partial(self._authenticate, self._zap))
         self._uplinks: dict[str, Uplink] = {}
         for qpu in site.qpus.values():
-            uplink = self._uplinks[qpu.name] = Uplink(self._context, qpu, identity)
+            uplink = self._uplinks[qpu.name] = Uplink(self._context, qpu, self._identity.encode())
             self._watch(uplink.socket, partial(self._from_qpu, uplink))
         self._listener = self._listen()
 
@@ -341,11 +338,13 @@ class NodeAgent:
         request = waiter.state.request
         try:
             door = self._doors.get(request.job_id) or self._open_door(request)
-        except OSError as error:
+            for name in waiter.state.granted:
+                self._open_relay(door, name)
+        except (OSError, zmq.ZMQError) as error:
             self._refuse(
                 request.job_id,
                 LeaseDenied(
-                    f"the job's directory under {self._runtime} cannot be made: {error}",
+                    f"the job's sockets under {self._runtime} cannot be made: {error}",
                     layer="node agent",
                     remedy="Ask the administrator to look at the file system of this node",
                 ),
@@ -383,21 +382,10 @@ class NodeAgent:
         directory.mkdir(mode=0o700)
         router = self._context.socket(zmq.ROUTER)
         try:
-            for option, value in (
-                (zmq.LINGER, 0),
-                (zmq.SNDHWM, 0),  # the sessions' windows bound what is on its way
-                (zmq.RCVHWM, 0),
-                (zmq.MAXMSGSIZE, limits.TRANSPORT_MAX_FRAME_BYTES),
-            ):
-                router.setsockopt(option, value)
+            limit(router)
             router.setsockopt(zmq.ZAP_DOMAIN, str(job.id).encode())
             door = _Door(job, directory, router)
-            previous = os.umask(0o177)
-            try:
-                router.bind(f"ipc://{door.path}")
-            finally:
-                os.umask(previous)
-            os.chown(door.path, job.uid, job.gid)
+            bind_private(router, directory / HOOK_SOCKET, job.uid, job.gid)
             os.chown(directory, job.uid, job.gid)  # last: until now nobody else can enter
         except BaseException:
             router.close()
@@ -407,7 +395,25 @@ class NodeAgent:
         self._watch(router, lambda: self._from_ranks(door))
         return door
 
+    def _open_relay(self, door: _Door, qpu: str) -> None:
+        job = door.job
+        relay = door.relays[qpu] = Relay(
+            path=door.directory / f"{qpu}.sock",
+            uid=job.uid,
+            gid=job.gid,
+            domain=str(job.id).encode(),
+            endpoint=self._site.qpu(qpu).endpoint,
+            identity=self._identity,
+        )
+        self._watch(relay.zap, partial(self._authenticate, relay.zap))
+
+    def _close_relay(self, relay: Relay) -> None:
+        self._unwatch(relay.zap)
+        relay.close()
+
     def _close_door(self, door: _Door) -> None:
+        for relay in door.relays.values():
+            self._close_relay(relay)
         self._unwatch(door.router)
         self._doors.pop(door.job.id, None)
         door.router.close()
@@ -457,9 +463,9 @@ class NodeAgent:
 
     # --- the ranks' side -------------------------------------------------------------------------
 
-    def _authenticate(self) -> None:
+    def _authenticate(self, zap: zmq.Socket[bytes]) -> None:
         """Answers libzmq's question whether a peer may speak on a job's socket (ZAP, RFC 27)."""
-        _, request, domain, address, *_ = self._zap.recv_multipart()
+        _, request, domain, address, *_ = zap.recv_multipart()
         door = self._doors.get(int(domain or b"0"))
         fields = address.decode(errors="replace").split(":")  # localhost:UID:GID:PID
         uid = int(fields[1]) if len(fields) == 4 and fields[1].isdigit() else -1
@@ -467,7 +473,7 @@ class NodeAgent:
         if not allowed:
             log.warning("refused a session of uid %d with job %s", uid, domain.decode())
         status = [b"200", b"OK"] if allowed else [b"400", b"not the job's user"]
-        self._zap.send_multipart([b"1.0", request, *status, b"", b""])
+        zap.send_multipart([b"1.0", request, *status, b"", b""])
 
     def _from_ranks(self, door: _Door) -> None:
         router = door.router
@@ -478,19 +484,14 @@ class NodeAgent:
                 return
             try:
                 head = decode_header(frames)
-                if head.kind in TASK_KINDS or head.kind == Kind.CANCEL:
-                    holding = self._holding(door, head.lease)
-                    uplink = self._uplinks[holding.qpu]
-                    if uplink.lost:
-                        raise uplink.unavailable()
-                    uplink.send(door.prefix + session, frames)
-                elif head.kind == Kind.HELLO:
+                if head.kind == Kind.HELLO:
                     router.send_multipart([session, *self._welcome(door, head)])
                 elif head.kind == Kind.PING:
                     router.send_multipart([session, *self._pong(door, head)])
                 else:
                     raise ProtocolError(
-                        f"a rank does not send {head.kind!r} messages", layer="node agent"
+                        f"the node agent takes no {head.kind!r} messages from ranks",
+                        layer="node agent",
                     )
             except OpenQSEError as error:
                 answer = encode_error(task_of(frames), error.at("node agent"))
@@ -515,6 +516,7 @@ class NodeAgent:
                 "mode": holding.mode,
                 "generation": holding.generation,
                 "capabilities": holding.capabilities,
+                "socket": str(door.relays[holding.qpu].path),
             }
             for holding in door.job.holdings.values()
         ]
@@ -540,19 +542,14 @@ class NodeAgent:
     def _from_qpu(self, uplink: Uplink) -> None:
         for _ in range(_DRAIN):
             try:
-                session, *frames = uplink.socket.recv_multipart(zmq.NOBLOCK)
+                _, *frames = uplink.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            if session:
-                door = self._doors.get(int.from_bytes(session[:_JOB_BYTES], "big"))
-                if door is not None:  # else the job has left, and nobody waits any more
-                    door.router.send_multipart([session[_JOB_BYTES:], *frames], copy=False)
-            else:
-                uplink.heard()
-                try:
-                    self._from_agent(uplink, frames)
-                except Exception:  # from a QPU agent of another release, or a defect
-                    log.exception("a message of the QPU agent of %s failed", uplink.qpu.name)
+            uplink.heard()
+            try:
+                self._from_agent(uplink, frames)
+            except Exception:  # from a QPU agent of another release, or a defect
+                log.exception("a message of the QPU agent of %s failed", uplink.qpu.name)
 
     def _from_agent(self, uplink: Uplink, frames: list[bytes]) -> None:
         head, body = decode_header(frames), decode_body(frames)
@@ -584,6 +581,7 @@ class NodeAgent:
                 log.warning("job %d: %s", door.job.id, revoked[holding.lease])
                 door.revoked[holding.lease] = revoked[holding.lease]
                 del door.job.holdings[uplink.qpu.name]
+                self._close_relay(door.relays.pop(uplink.qpu.name))
                 if not door.job.holdings:
                     self._close_door(door)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import zmq
 
 from openqse.errors import AgentUnavailable
 from openqse.site import SiteQPU
-from openqse.wire import limits
-from openqse.wire.frames import Frame, encode
+from openqse.wire.frames import encode
 from openqse.wire.messages import Kind, header
+from openqse_agent.node.relays import limit
 
 #: Seconds between heartbeats to a QPU agent of which this node holds leases.
 HEARTBEAT_EVERY = 1.0
@@ -21,11 +20,7 @@ LOST_AFTER = 4.0
 
 
 class Uplink:
-    """A connection to one QPU agent.
-
-    Messages to it begin with the routing id of the session that they come from, which the QPU agent
-    repeats in its answer; it is empty for what the node agent itself says.
-    """
+    """The node agent's own connection to one QPU agent; tasks have theirs (``relays``)."""
 
     def __init__(self, context: zmq.Context[Any], qpu: SiteQPU, identity: bytes) -> None:
         self.qpu = qpu
@@ -38,26 +33,18 @@ class Uplink:
 
     def _connect(self) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-        for option, value in (
-            (zmq.LINGER, 0),
-            (zmq.SNDHWM, 0),  # the sessions' windows bound what is on its way
-            (zmq.RCVHWM, 0),
-            (zmq.RECONNECT_IVL, 50),
-            (zmq.RECONNECT_IVL_MAX, 1000),
-            (zmq.MAXMSGSIZE, limits.TRANSPORT_MAX_FRAME_BYTES),
-        ):
-            socket.setsockopt(option, value)
+        limit(socket)
+        socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         socket.setsockopt(zmq.ROUTING_ID, self._identity)
         socket.connect(self.qpu.endpoint)
         return socket
 
-    def send(self, session: bytes, frames: Sequence[Frame]) -> None:
-        """Sends a message; the connection keeps it while it is being made."""
-        self.socket.send_multipart([session, *frames], copy=False)
-
     def say(self, kind: Kind, task: bytes, body: Any, time_left: float = 0.0) -> None:
-        """Sends a message of the node agent's own."""
-        self.send(b"", encode(header(kind, task, time_left=time_left), body))
+        """Sends a message; it is kept while the connection is being made."""
+        # The first frame names a session for the relays' messages: here, none.
+        frames = encode(header(kind, task, time_left=time_left), body)
+        self.socket.send_multipart([b"", *frames])
         if self._waiting_since is None:
             self._waiting_since = time.monotonic()
 

@@ -1,20 +1,30 @@
-"""Runs tasks on the device, in a thread of its own, in the order that the queue says."""
+"""Runs tasks on the device in the order that the queue says, without holding up the loop.
+
+A thread runs them. Waking it and being woken by it costs more than a short task itself, so the loop
+runs tasks that are known to be short in its own time, and hands the device to the thread at the
+first that is not. Loop and thread never use the device at once.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-import queue as stdlib_queue
 import threading
 import time
 from collections import OrderedDict, deque
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, TypeAlias
 
 from openqse import device
-from openqse.errors import DeadlineExceeded, DeviceError, OpenQSEError, TaskCancelled
+from openqse.errors import (
+    DeadlineExceeded,
+    DeviceError,
+    InternalError,
+    OpenQSEError,
+    TaskCancelled,
+)
 from openqse.program.circuit import Circuit
 from openqse_agent.qpu.journal import Charge, Journal
 from openqse_agent.qpu.leases import Lease
@@ -22,10 +32,12 @@ from openqse_agent.qpu.queue import FairQueue
 
 log = logging.getLogger("qpu-agent")
 
-#: Results gathered before they are charged and handed over together.
-_BATCH = 64
-#: A program whose last run took longer (seconds) is not waited for: what is ready goes out first.
-_SHORT = 500e-6
+#: A task expected to take less than this (seconds) is short: cheaper run than handed to the thread.
+_SHORT = 150e-6
+#: Seconds of short tasks that the loop runs before it looks at its sockets again.
+_TURN = 1e-3
+
+Outcome: TypeAlias = "device.Outcome | OpenQSEError"
 
 
 @dataclass(eq=False, slots=True)
@@ -62,29 +74,41 @@ class Task:
 
 @dataclass(slots=True)
 class _Program:
+    """A prepared program and what running it last took: seconds, and for how many shots."""
+
     prepared: Any
     seconds: float = float("inf")
+    shots: int = 1
+
+    def expected(self, work: device.Work) -> float:
+        """An upper estimate of a run's seconds."""
+        return self.seconds * max(1.0, _shots(work) / self.shots)
+
+    def took(self, seconds: float, work: device.Work) -> None:
+        """Notes a run; one that was held up by something else does not count for much."""
+        self.seconds = min(seconds, 1.25 * self.expected(work))
+        self.shots = _shots(work)
 
 
-@dataclass
 class Executor:
-    """The queue and the one thread that empties it.
+    """The queue, the device, and the thread that runs what is not short.
 
-    The loop pushes tasks and takes completions; ``ready`` is an eventfd for its poller. Charges are
-    recorded before results are handed over.
+    Charges are in the journal before results are handed over.
+
+    Attributes:
+        ready: an eventfd for the loop's poller: the thread has ``completions``.
     """
 
-    driver: device.Device
-    journal_path: Path
-    programs: int
-    ready: int = field(default_factory=lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
-
-    def __post_init__(self) -> None:
+    def __init__(self, driver: device.Device, journal: Journal, programs: int) -> None:
+        self.ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._driver = driver
+        self._journal = journal
+        self._programs = programs
         self._queue: FairQueue[Task] = FairQueue()
-        self._lock = threading.Lock()
-        self._idle = False
-        self._wake: stdlib_queue.SimpleQueue[bool] = stdlib_queue.SimpleQueue()
-        self._completions: deque[tuple[Task, device.Outcome | OpenQSEError]] = deque()
+        self._lock = threading.Lock()  # guards the queue and whose turn the device is
+        self._threads_turn = False
+        self._handed: SimpleQueue[Task | None] = SimpleQueue()
+        self._completions: deque[tuple[Task, Outcome]] = deque()
         self._prepared: OrderedDict[bytes, _Program] = OrderedDict()
         self._thread = threading.Thread(target=self._serve, name="executor", daemon=True)
         self._thread.start()
@@ -95,18 +119,36 @@ class Executor:
         return len(self._queue)
 
     def push(self, task: Task) -> None:
-        """Queues a task; ``kick`` starts work on what was pushed."""
+        """Queues a task; ``turn`` starts work on what was pushed."""
         with self._lock:
             self._queue.push(task)
 
-    def kick(self) -> None:
-        """Wakes the thread if it waits for tasks."""
-        with self._lock:
-            wake = self._idle and len(self._queue) > 0
-            if wake:
-                self._idle = False
-        if wake:
-            self._wake.put(True)
+    def turn(self) -> list[tuple[Task, Outcome]]:
+        """Runs short tasks for a moment, or sees to it that the thread works.
+
+        Returns:
+            What ended, charged; call again while ``waits_for_turn``.
+        """
+        finished: list[tuple[Task, Outcome]] = []
+        began = time.monotonic()
+        while time.monotonic() - began < _TURN:
+            with self._lock:
+                if self._threads_turn:
+                    break
+                task = self._queue.pop()
+                if task is None:
+                    break
+                self._threads_turn = not self._is_short(task)
+            if self._threads_turn:
+                self._handed.put(task)
+                break
+            finished.append((task, self._run(task)))
+        return self._charged(finished)
+
+    @property
+    def waits_for_turn(self) -> bool:
+        """Whether tasks are queued that only ``turn`` will run."""
+        return len(self._queue) > 0 and not self._threads_turn
 
     def cancel(self, task: Task, reason: OpenQSEError) -> bool:
         """Ends a task early: True if it was still queued, else its device is told to stop."""
@@ -118,8 +160,8 @@ class Executor:
         with self._lock:
             self._queue.set_weight(account, weight)
 
-    def completions(self) -> list[tuple[Task, device.Outcome | OpenQSEError]]:
-        """Takes what has ended since the last call."""
+    def completions(self) -> list[tuple[Task, Outcome]]:
+        """Takes what the thread has ended since the last call."""
         with suppress(BlockingIOError):
             os.eventfd_read(self.ready)
         taken = []
@@ -128,92 +170,90 @@ class Executor:
         return taken
 
     def stop(self, timeout: float) -> None:
-        """Ends the thread after the task that runs."""
-        self._wake.put(False)
+        """Ends the thread after the task that runs, and closes the device."""
+        self._handed.put(None)
         self._thread.join(timeout)
+        if not self._thread.is_alive():
+            self._driver.close()
 
     # --- the thread ------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        journal = Journal(self.journal_path)
-        finished: list[tuple[Task, device.Outcome | OpenQSEError]] = []
-        try:
-            while True:
+        while (handed := self._handed.get()) is not None:
+            task: Task | None = handed
+            while task is not None:
+                short = self._is_short(task)
+                ended = self._charged([(task, self._run(task))])
                 with self._lock:
-                    task = self._queue.pop()
-                    self._idle = task is None and not finished
-                if task is None:
-                    if finished:
-                        self._hand_over(journal, finished)
-                        continue
-                    if not self._wake.get():
-                        return
-                    continue
-                program = self._prepared.get(task.work.program)
-                slow = program is None or program.seconds > _SHORT
-                if finished and (slow or len(finished) >= _BATCH):
-                    self._hand_over(journal, finished)
-                finished.append((task, self._run(task)))
-        finally:
-            journal.close()
-            self.driver.close()
+                    # Back to the loop as soon as tasks are short again.
+                    task = None if short else self._queue.pop()
+                    self._threads_turn = task is not None
+                self._completions.extend(ended)
+                os.eventfd_write(self.ready, 1)
 
-    def _run(self, task: Task) -> device.Outcome | OpenQSEError:
+    # --- both ------------------------------------------------------------------------------------
+
+    def _is_short(self, task: Task) -> bool:
+        program = self._prepared.get(task.work.program)
+        return program is not None and program.expected(task.work) < _SHORT
+
+    def _run(self, task: Task) -> Outcome:
         try:
             if task.should_stop():
                 raise TaskCancelled("stopped before it ran")
             program = self._prepare(task)
             began = time.monotonic()
-            outcome = device.execute(self.driver, program.prepared, task.work, task.should_stop)
-            program.seconds = time.monotonic() - began
+            outcome = device.execute(self._driver, program.prepared, task.work, task.should_stop)
+            program.took(time.monotonic() - began, task.work)
             return outcome
         except TaskCancelled as error:
             return task.stopped or error
         except OpenQSEError as error:
             return error.at("QPU agent")
+        except Exception as error:
+            log.exception("a task could not be run")
+            return InternalError(repr(error), layer="QPU agent")
 
     def _prepare(self, task: Task) -> _Program:
         key = task.work.program
         program = self._prepared.get(key)
         if program is None:
             with device.typed_errors():
-                program = _Program(self.driver.prepare(Circuit.decode(task.program)))
+                program = _Program(self._driver.prepare(Circuit.decode(task.program)))
             self._prepared[key] = program
-            if len(self._prepared) > self.programs:
+            if len(self._prepared) > self._programs:
                 self._prepared.popitem(last=False)
         self._prepared.move_to_end(key)
         return program
 
-    def _hand_over(
-        self, journal: Journal, finished: list[tuple[Task, device.Outcome | OpenQSEError]]
-    ) -> None:
+    def _charged(self, finished: list[tuple[Task, Outcome]]) -> list[tuple[Task, Outcome]]:
         charges = [_charge(t, o) for t, o in finished if isinstance(o, device.Outcome)]
         try:
             if charges:
-                journal.charge(charges)
-            self._completions.extend(finished)
-        except (
-            Exception
-        ) as error:  # a full disk, for one: nobody gets for free what is not recorded
+                self._journal.charge(charges)
+        except Exception as error:  # a full disk, for one: what is not recorded is not given
             log.exception("charges could not be recorded")
             failure = DeviceError(
                 f"the task ran, but its charge could not be recorded: {error}",
                 layer="QPU agent",
                 remedy="Ask the administrator to look at the journal's disk, then run it again",
             )
-            self._completions.extend((task, failure) for task, _ in finished)
-        finished.clear()
-        os.eventfd_write(self.ready, 1)
+            return [(task, failure) for task, _ in finished]
+        return list(finished)
+
+
+def _shots(work: device.Work) -> int:
+    return max(work.shots, 1) * len(work.parameters)
 
 
 def _charge(task: Task, outcome: device.Outcome) -> Charge:
     lease = task.lease
     return Charge(
-        task=task.id,
-        lease=lease.id,
-        job_id=lease.job_id,
-        account=lease.account,
-        user=lease.user,
-        shots=task.work.shots * len(task.work.parameters),
-        qpu_time_ns=outcome.data.qpu_time_ns,
+        task.id,
+        lease.id,
+        lease.job_id,
+        lease.account,
+        lease.user,
+        task.work.shots * len(task.work.parameters),
+        outcome.data.qpu_time_ns,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -28,7 +29,6 @@ CREATE TABLE charge (
     user TEXT NOT NULL, shots INTEGER NOT NULL, qpu_time_ns INTEGER NOT NULL,
     charged_at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX charge_job ON charge (job_id);
 """
 
 
@@ -65,7 +65,7 @@ class JobUsage:
 
 
 class Journal:
-    """An SQLite file in write-ahead mode. Loop and executor each open it for themselves.
+    """An SQLite file in write-ahead mode. It may be used from several threads.
 
     Raises:
         ConfigurationError: the file is damaged, foreign or of another schema; it is left as it is.
@@ -73,6 +73,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()  # one thread's transaction must not take in another's
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._db = sqlite3.connect(
@@ -130,7 +131,7 @@ class Journal:
     def write_lease(self, lease: Lease) -> None:
         """Records a new lease, or its nodes and generation."""
         nodes = json.dumps(sorted(lease.nodes))
-        self._db.execute(
+        self._write(
             "INSERT INTO lease VALUES (?,?,?,?,?,?,?,?,?,?,?,?,NULL,NULL) "
             "ON CONFLICT (id) DO UPDATE SET nodes=excluded.nodes, generation=excluded.generation",
             (
@@ -151,22 +152,26 @@ class Journal:
 
     def end_lease(self, lease: Lease, reason: str) -> None:
         """Records that a lease was released or revoked."""
-        self._db.execute(
+        self._write(
             "UPDATE lease SET ended_at=?, end_reason=? WHERE id=?", (time.time(), reason, lease.id)
         )
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        with self._lock:
+            self._db.execute(statement, values)
 
     def charge(self, charges: Iterable[Charge]) -> None:
         """Records charges in one transaction; a task charged before is not charged again."""
         now = time.time()
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(
-                "INSERT OR IGNORE INTO charge VALUES (?,?,?,?,?,?,?,?)",
-                [
-                    (c.task, c.lease, c.job_id, c.account, c.user, c.shots, c.qpu_time_ns, now)
-                    for c in charges
-                ],
-            )
+        rows = [(*vars(charge).values(), now) for charge in charges]
+        statement = "INSERT OR IGNORE INTO charge VALUES (?,?,?,?,?,?,?,?)"
+        with self._lock:
+            if len(rows) == 1:  # a statement is a transaction of its own
+                self._db.execute(statement, rows[0])
+                return
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany(statement, rows)
 
     def usage(self, job_id: int | None = None) -> list[JobUsage]:
         """What jobs were charged, in the order of their ids; one job's alone where given."""

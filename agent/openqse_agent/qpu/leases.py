@@ -130,17 +130,17 @@ class LeaseTable:
         """Leases without a heartbeat for ``ttl`` seconds."""
         return [x for x in self._leases.values() if now - x.renewed_at > ttl]
 
-    def check(self, lease_id: str, generation: int, node: str) -> Lease:
-        """The lease under which a node sends a task.
+    def check(self, lease_id: str, generation: int, node: str, job_id: int) -> Lease:
+        """The lease under which a job sends a task from a node.
 
         Raises:
-            NoLease: it does not exist, or the node has not joined it.
+            NoLease: it does not exist, is another job's, or the node has not joined it.
             StaleLease: it was granted again since; ``details['generation']`` says which is current.
         """
         lease = self._leases.get(lease_id)
-        if lease is None or node not in lease.nodes:
+        if lease is None or node not in lease.nodes or job_id != lease.job_id:
             raise NoLease(
-                f"no lease {lease_id!r} of {self.qpu} on node {node}",
+                f"job {job_id} has no lease {lease_id!r} of {self.qpu} on node {node}",
                 layer="QPU agent",
                 remedy="It has ended or was revoked; submit the job again",
             )

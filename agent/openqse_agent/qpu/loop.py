@@ -16,6 +16,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from hashlib import sha256
 from itertools import count
 from typing import Any
@@ -36,7 +37,15 @@ from openqse.errors import (
 )
 from openqse.site import SiteQPU
 from openqse.wire import limits
-from openqse.wire.frames import Frame, decode_body, decode_header, encode, encode_error, task_of
+from openqse.wire.frames import (
+    Frame,
+    decode_body,
+    decode_header,
+    encode,
+    encode_error,
+    send,
+    task_of,
+)
 from openqse.wire.messages import TASK_KINDS, Header, Kind, Latency, header
 from openqse.wire.tasks import decode_work, encode_outcome
 from openqse_agent import config as configuration
@@ -57,6 +66,9 @@ _ENDED_KEPT = 4096
 #: Seconds for which shares read from Slurm are good.
 _SHARES_FOR = 60.0
 
+_POLLIN = int(zmq.POLLIN)
+
+#: Envelope of an answer: routing id of the relay or the node agent, and of the session.
 Address = tuple[bytes, bytes]
 
 
@@ -79,7 +91,7 @@ class QPUAgent:
         path = config.qpu.state_dir / f"{qpu.name}.sqlite"
         self._journal = Journal(path)
         self._leases = LeaseTable(qpu.name, qpu.slots, self._journal.restore(time.monotonic()))
-        self._executor = Executor(driver, path, config.qpu.programs)
+        self._executor = Executor(driver, self._journal, config.qpu.programs)
         self._tasks: dict[bytes, Task] = {}
         self._in_flight: Counter[Address] = Counter()
         self._deadlines: list[tuple[float, int, Task]] = []
@@ -123,15 +135,20 @@ class QPUAgent:
         )
         next_tick = 0.0
         while self._running:
-            for ready, _ in self._poller.poll(_TICK_MS):
+            # While short tasks wait the loop only glances at its sockets between two turns.
+            pause = 0 if self._executor.waits_for_turn else _TICK_MS
+            for ready, _ in self._poller.poll(pause):
                 if ready is self._router:
                     self._receive()
                 elif ready == self._executor.ready:
-                    self._deliver()
+                    for task, outcome in self._executor.completions():
+                        self._answer(task, outcome)
                 else:
                     os.eventfd_read(self._called)
                     while self._calls:
                         self._calls.popleft()()
+            for task, outcome in self._executor.turn():
+                self._answer(task, outcome)
             now = time.monotonic()
             if now >= next_tick:
                 next_tick = now + _TICK_MS / 1000
@@ -181,11 +198,9 @@ class QPUAgent:
     # --- messages --------------------------------------------------------------------------------
 
     def _receive(self) -> None:
+        router = self._router
         for _ in range(_DRAIN):
-            try:
-                node, *rest = self._router.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                break
+            node, *rest = router.recv_multipart()
             address, frames = (node, rest[0] if rest else b""), rest[1:]
             try:
                 self._handle(address, frames)
@@ -195,14 +210,15 @@ class QPUAgent:
                 log.exception("a message could not be handled")
                 failure = InternalError(repr(error), layer="QPU agent")
                 self._send(address, encode_error(task_of(frames), failure))
-        self._executor.kick()
+            if not int(router.getsockopt(zmq.EVENTS)) & _POLLIN:
+                return
 
     def _handle(self, address: Address, frames: list[bytes]) -> None:
         head = decode_header(frames)
         if head.kind in TASK_KINDS:
             self._submit(address, head, frames)
         elif head.kind == Kind.CANCEL:
-            self._leases.check(head.lease, head.generation, _node(address))
+            self._lease(address, head)
             task = self._tasks.get(head.task)
             if task is not None and task.lease.id == head.lease:
                 self._cancel(
@@ -214,12 +230,18 @@ class QPUAgent:
             raise ProtocolError(f"a QPU agent takes no {head.kind!r} messages", layer="QPU agent")
 
     def _send(self, address: Address, frames: list[Frame]) -> None:
-        self._router.send_multipart([*address, *frames], copy=False)
+        send(self._router, [*address, *frames])
 
     # --- tasks -----------------------------------------------------------------------------------
 
+    def _lease(self, address: Address, head: Header) -> Lease:
+        node, job_id = _speaker(address[0])
+        if job_id is None:
+            raise NoLease("only a job's relay sends tasks", layer="QPU agent")
+        return self._leases.check(head.lease, head.generation, node, job_id)
+
     def _submit(self, address: Address, head: Header, frames: list[bytes]) -> None:
-        lease = self._leases.check(head.lease, head.generation, _node(address))
+        lease = self._lease(address, head)
         if not head.task:
             raise ProtocolError("a task without an id", layer="QPU agent")
         known = self._tasks.get(head.task)
@@ -269,10 +291,6 @@ class QPUAgent:
         if self._executor.cancel(task, reason):
             self._answer(task, reason)
 
-    def _deliver(self) -> None:
-        for task, outcome in self._executor.completions():
-            self._answer(task, outcome)
-
     def _answer(self, task: Task, outcome: device.Outcome | OpenQSEError) -> None:
         self._tasks.pop(task.id, None)
         self._in_flight[task.address] -= 1
@@ -290,7 +308,7 @@ class QPUAgent:
         for key in ("job_id", "uid", "restart_count", "slots"):
             if type(body.get(key)) is not int or body[key] < 0:
                 raise ProtocolError(f"an attach needs the number {key!r}", layer="QPU agent")
-        if body.get("node") != _node(address):
+        if body.get("node") != _speaker(address[0])[0]:
             raise ProtocolError("an attach in the name of another node", layer="QPU agent")
         if body.get("mode") not in list(Mode):
             raise ProtocolError(f"unknown mode {body.get('mode')!r}", layer="QPU agent")
@@ -317,8 +335,8 @@ class QPUAgent:
 
     def _admit(self, job_id: int, holders: list[int], began: float, answer: Any) -> None:
         """Grants the lease for which nodes of a job wait, or tells them why not."""
-        if not self._joining[job_id]:  # its nodes have left again
-            del self._joining[job_id]
+        if not self._joining.get(job_id):  # its nodes have left again, or were answered already
+            self._joining.pop(job_id, None)
             return
         lease: Lease | None = None
         refusal: OpenQSEError = LeaseDenied(f"job {job_id} has left", layer="QPU agent")
@@ -328,10 +346,11 @@ class QPUAgent:
             self._revoke_ended(holders, answer)
             body = self._joining[job_id][0][2]
             job = self._held(answer.get(job_id), body)
-            if job.licences[self._qpu.licence] > self._leases.free and not holders:
+            others = [other.job_id for other in self._leases]
+            if job.licences[self._qpu.licence] > self._leases.free and others and not holders:
                 # Slurm may have given the licences of a job that has just ended to this one before
                 # its epilog was heard here: ask after those who still hold leases too.
-                self._ask_admission(job_id, [other.job_id for other in self._leases], began)
+                self._ask_admission(job_id, others, began)
                 return
             lease = self._grant(job, body)
         except OpenQSEError as error:
@@ -404,7 +423,9 @@ class QPUAgent:
     def _join(
         self, lease: Lease, address: Address, head: Header, body: dict[str, Any], slurm_us: int
     ) -> None:
-        self._leases.join(lease, _node(address), body["slots"], body["mode"], time.monotonic())
+        self._leases.join(
+            lease, _speaker(address[0])[0], body["slots"], body["mode"], time.monotonic()
+        )
         self._journal.write_lease(lease)
         answer = {
             "slots": lease.slots,
@@ -426,7 +447,7 @@ class QPUAgent:
             raise ProtocolError("a detach names its job", layer="QPU agent")
         waiting = self._joining.get(job_id, [])
         waiting[:] = [entry for entry in waiting if entry[0] != address]
-        lease = self._leases.leave(job_id, _node(address))
+        lease = self._leases.leave(job_id, _speaker(address[0])[0])
         if lease is not None:
             self._ended_now(lease, "released")
         else:
@@ -439,7 +460,7 @@ class QPUAgent:
         claimed = body.get("leases")
         if not isinstance(claimed, list) or not all(type(x) is str for x in claimed):
             raise ProtocolError("a heartbeat lists leases", layer="QPU agent")
-        renewed = self._leases.renew(claimed, _node(address), time.monotonic())
+        renewed = self._leases.renew(claimed, _speaker(address[0])[0], time.monotonic())
         revoked = {
             lease: self._ended.get(lease, f"the QPU agent of {self._qpu.name} does not know it")
             for lease in claimed
@@ -538,9 +559,12 @@ _CONTROL: dict[Kind, Callable[[QPUAgent, Address, Header, dict[str, Any]], None]
 }
 
 
-def _node(address: Address) -> str:
-    """The node agent's name: its routing id without the mark of its run."""
-    return address[0].decode(errors="replace").rpartition("-")[0]
+@lru_cache(maxsize=4096)
+def _speaker(routing_id: bytes) -> tuple[str, int | None]:
+    """Which node speaks, and for which job: NODE-RUN or a relay's NODE-RUN/JOB/NUMBER."""
+    agent, *relay = routing_id.decode(errors="replace").split("/")
+    job_id = int(relay[0]) if len(relay) == 2 and relay[0].isdigit() else None
+    return agent.rpartition("-")[0], job_id
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,101 @@
+"""The way of task messages through the node: from a job's private socket to a QPU agent.
+
+The agent's loop takes no part in it: libzmq's own proxy passes messages on, in a thread that never
+holds the interpreter's lock, so a task costs the node what a bare ZeroMQ hop costs. Nothing needs
+to be read here: each QPU of a job has a socket of its own, and the routing id by which the QPU
+agent knows the relay says which node and which job speak.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from openqse.wire import limits
+
+log = logging.getLogger("node-agent")
+
+_numbers = count(1)
+
+
+class Relay:
+    """One job's connection to one QPU agent.
+
+    It has a ZeroMQ context of its own: ending the context is what ends the proxy.
+
+    Attributes:
+        zap: asks whether a peer may speak (ZAP, RFC 27); whoever made the relay answers.
+    """
+
+    def __init__(
+        self, path: Path, uid: int, gid: int, domain: bytes, endpoint: str, identity: str
+    ) -> None:
+        self._context: zmq.Context[Any] = zmq.Context()
+        self.path = path
+        try:
+            self.zap: zmq.Socket[bytes] = self._context.socket(zmq.REP)
+            self.zap.bind("inproc://zeromq.zap.01")
+            front = self._context.socket(zmq.ROUTER)
+            back = self._context.socket(zmq.DEALER)
+            for socket in (front, back):
+                limit(socket)
+            front.setsockopt(zmq.ZAP_DOMAIN, domain)
+            bind_private(front, path, uid, gid)
+            # Numbered, since the QPU agent may not have noticed the end of the job's last one.
+            back.setsockopt(
+                zmq.ROUTING_ID, f"{identity}/{domain.decode()}/{next(_numbers)}".encode()
+            )
+            back.setsockopt(zmq.RECONNECT_IVL, 50)
+            back.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+            back.connect(endpoint)
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
+        self._thread = threading.Thread(target=self._pass_on, args=(front, back), name=path.name)
+        self._thread.start()
+
+    @staticmethod
+    def _pass_on(front: zmq.Socket[bytes], back: zmq.Socket[bytes]) -> None:
+        try:
+            zmq.proxy(front, back)
+        except zmq.ContextTerminated:
+            pass
+        except zmq.ZMQError:
+            log.exception("a relay ended")
+        finally:
+            front.close(linger=0)
+            back.close(linger=0)
+
+    def close(self) -> None:
+        """Ends the relay; what is on its way is dropped."""
+        self.zap.close(linger=0)
+        self._context.term()
+        self._thread.join()
+        self.path.unlink(missing_ok=True)
+
+
+def limit(socket: zmq.Socket[bytes]) -> None:
+    """Bounds of a socket that speaks with ranks or QPU agents."""
+    for option, value in (
+        (zmq.LINGER, 0),
+        (zmq.SNDHWM, 0),  # the sessions' windows bound what is on its way
+        (zmq.RCVHWM, 0),
+        (zmq.MAXMSGSIZE, limits.TRANSPORT_MAX_FRAME_BYTES),
+    ):
+        socket.setsockopt(option, value)
+
+
+def bind_private(socket: zmq.Socket[bytes], path: Path, uid: int, gid: int) -> None:
+    """Binds to a Unix socket that is its user's alone from the first moment."""
+    previous = os.umask(0o177)
+    try:
+        socket.bind(f"ipc://{path}")
+    finally:
+        os.umask(previous)
+    os.chown(path, uid, gid)
