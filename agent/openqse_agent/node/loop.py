@@ -82,12 +82,12 @@ class _AttachWaiter:
 
 @dataclass
 class _DetachWaiter:
-    """A detach under way: QPU agents that have not confirmed, and the exchange that waits."""
+    """A detach under way: QPU agents that have not confirmed, and the exchanges that wait."""
 
     job_id: int
     deadline: float
     silent: set[str]
-    hook: _Hook | None
+    hooks: list[_Hook]
 
 
 @dataclass
@@ -289,7 +289,7 @@ class NodeAgent:
             if door
             else Job(request.job_id, request.uid, request.gid, request.restart_count)
         )
-        missing = job.missing(request)
+        missing = job.missing(request, self._site)
         if not missing:
             assert door is not None
             self._grant(door, hook)
@@ -431,12 +431,16 @@ class NodeAgent:
     def _detach(self, job_id: int, hook: _Hook) -> None:
         if job_id in self._attaching:
             self._refuse(job_id, LeaseDenied("the job has ended", layer="node agent"))
+        under_way = self._detaching.get(job_id)
+        if under_way is not None and job_id not in self._doors:
+            under_way.hooks.append(hook)
+            return
         door = self._doors.get(job_id)
         # A job unknown here may still be attached by an earlier run of this agent: ask everybody.
         names = list(door.job.holdings) if door else list(self._uplinks)
         if door is not None:
             self._close_door(door)
-        waiter = _DetachWaiter(job_id, time.monotonic() + _DETACH_TIMEOUT, set(names), hook)
+        waiter = _DetachWaiter(job_id, time.monotonic() + _DETACH_TIMEOUT, set(names), [hook])
         self._detaching[job_id] = waiter
         self._leave(job_id, names)
         log.info("job %d detached", job_id)
@@ -457,9 +461,9 @@ class NodeAgent:
                 waiter.job_id,
                 ", ".join(sorted(waiter.silent)),
             )
-        if waiter.hook is not None:
-            elapsed = int((time.monotonic() - waiter.hook.began) * 1e6)
-            self._answer(waiter.hook, hooks.format_success({}, elapsed))
+        for hook in waiter.hooks:
+            elapsed = int((time.monotonic() - hook.began) * 1e6)
+            self._answer(hook, hooks.format_success({}, elapsed))
 
     # --- the ranks' side -------------------------------------------------------------------------
 

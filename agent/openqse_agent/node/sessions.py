@@ -44,7 +44,7 @@ class Job:
     restart_count: int
     holdings: dict[str, Holding] = field(default_factory=dict)
 
-    def missing(self, request: Attach) -> list[str]:
+    def missing(self, request: Attach, site: Site) -> list[str]:
         """QPUs of a step's request that this node has not joined yet.
 
         Raises:
@@ -58,6 +58,14 @@ class Job:
                     f"{slots}",
                     layer="node agent",
                     remedy=f"Ask for them when the job is submitted: --qpu={qpu}:{slots}",
+                )
+            all_slots = site.qpu(qpu).slots
+            if holding is not None and request.mode == "exclusive" and holding.slots < all_slots:
+                raise LeaseDenied(
+                    f"job {self.id} holds {holding.slots} of the {all_slots} slots of {qpu}; "
+                    "exclusive use takes all",
+                    layer="node agent",
+                    remedy="Ask for it when the job is submitted: --qpu-mode=exclusive",
                 )
         return [qpu for qpu in request.qpus if qpu not in self.holdings]
 
