@@ -1,0 +1,57 @@
+"""Jobs, ranks and slurmstepd die: nothing of theirs is left."""
+
+from __future__ import annotations
+
+import pytest
+from cluster import COMPUTE, Cluster, until
+from jobs import Jobs, python
+
+#: Seconds within which everything of a dead job is gone.
+GONE = 10.0
+
+
+def _running(jobs: Jobs, *options: str) -> int:
+    """A job of two ranks that use both QPUs' slots all the time."""
+    job = jobs.submit("--qpu=emu0:3", "-n2", *options, wrap=["srun", "-K", *python("steady.py")])
+    jobs.until_lines(job, 2)
+    return job
+
+
+def _gone(cluster: Cluster) -> None:
+    until(lambda: cluster.left_behind() == [], GONE, "nothing left")
+
+
+def test_scancel_of_a_running_job(jobs: Jobs, cluster: Cluster) -> None:
+    job = _running(jobs, "-N2")
+    assert {node for row in cluster.leases() for node in row["nodes"]} == set(COMPUTE)
+    jobs.cancel(job)
+    _gone(cluster)
+    assert jobs.describe(job)["JobState"] == "CANCELLED"
+
+
+def test_scancel_with_sigkill(jobs: Jobs, cluster: Cluster) -> None:
+    job = _running(jobs, "-N2")
+    cluster.check(["scancel", "--signal=KILL", "--full", str(job)])
+    _gone(cluster)
+
+
+def test_a_killed_rank(jobs: Jobs, cluster: Cluster) -> None:
+    job = _running(jobs, "-N1", "-w", "c1")
+    victim = jobs.lines(job)[0]["pid"]
+    cluster.check(f"kill -9 {victim}", service="c1")
+    jobs.wait(job, "FAILED")
+    _gone(cluster)
+
+
+@pytest.mark.parametrize("step", ["0", "batch"])
+def test_a_killed_slurmstepd(jobs: Jobs, cluster: Cluster, step: str) -> None:
+    """The ranks it leaves behind lose their socket when the job ends, and with it their QPU."""
+    job = _running(jobs, "-N1", "-w", "c1")
+    killed = cluster.check(f"pkill -9 -e -f '^slurmstepd: \\[{job}\\.{step}\\]'", service="c1")
+    assert "slurmstepd" in killed.out
+    if step == "0":
+        # srun waits for a slurmstepd that will not speak again; the user gives up.
+        jobs.cancel(job)
+    until(lambda: jobs.describe(job)["JobState"] != "RUNNING", 60, "the job ended")
+    until(lambda: cluster.leases() == [], GONE, "no lease")
+    until(lambda: cluster.left_behind() == [], 2 * GONE, "nothing left")
