@@ -145,6 +145,6 @@ def _error(message: str) -> SlurmError:
     return SlurmError(
         message,
         layer="slurmctld",
-        remedy="Check `scontrol ping` and `import pyslurm` as the agent's user, or write"
+        remedy="Check `scontrol ping`, slurmdbd and `import pyslurm` as the agent's user, or write"
         ' client = "commands" under [slurm]',
     )

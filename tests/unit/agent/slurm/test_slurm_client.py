@@ -149,6 +149,11 @@ def test_of_alternatives_the_allocated_licence_counts(slurm: Slurm, client: Slur
     assert jobs[18].licences == {}
 
 
+def test_alternatives_alone_say_nothing_of_what_is_held(slurm: Slurm, client: SlurmClient) -> None:
+    slurm.answer_job(licenses="qpu_emu0:4|qpu_emu1:1")
+    assert client.jobs([14]) == {14: replace(JOB, licences={})}
+
+
 def test_shares_are_of_the_whole_tree(client: SlurmClient) -> None:
     assert client.shares() == pytest.approx(SHARES)
 
@@ -202,6 +207,12 @@ def test_other_releases_are_read(slurm: Slurm, release: str) -> None:
     assert (unlimited.uid, unlimited.user, unlimited.account) == (2009, "2009", "")
     assert not jobs[18].running
     assert jobs[18].licences == {}
+
+
+@pytest.mark.parametrize("none", [0xFFFFFFFE, "Infinity", ""])
+def test_a_time_limit_that_is_no_number_is_none(slurm: Slurm, none: Any) -> None:
+    slurm.answer_job(time_limit=none)
+    assert Commands(PATIENCE).jobs([14])[14].end_time is None
 
 
 @pytest.mark.parametrize(
@@ -312,7 +323,12 @@ def test_auto_takes_pyslurm_where_it_answers(
 
 
 @pytest.mark.parametrize(
-    ("fault", "why"), [("fatal", "the process that loads pyslurm ended"), ("down", "Unable")]
+    ("fault", "why"),
+    [
+        ("fatal", "the process that loads pyslurm ended"),
+        ("down", "Unable to contact slurm controller"),
+        ("slurmdbd down", "Failed to get Association data from slurmdbd"),
+    ],
 )
 def test_auto_takes_the_commands_where_pyslurm_does_not_answer(
     slurm: Slurm, caplog: pytest.LogCaptureFixture, fault: str, why: str

@@ -9,7 +9,7 @@ DIRECTORY = Path(os.environ["FAKE_SLURM"])
 
 
 def fault() -> str:
-    """``down``, ``hang``, ``garbage``, ``fatal``, or nothing; read anew for each question."""
+    """``down``, ``slurmdbd down``, ``hang``, ``garbage``, ``fatal`` or nothing, at this moment."""
     path = DIRECTORY / "fault"
     return path.read_text() if path.exists() else ""
 

@@ -76,6 +76,8 @@ class Jobs:
 
 def _associations() -> Any:
     _fail()
+    if recorded.fault() == "slurmdbd down":
+        raise RPCError(-1, "Failed to get Association data from slurmdbd")
     lines = (recorded.DIRECTORY / "sshare.txt").read_text().splitlines()
     rows = []
     path: list[int] = []
