@@ -119,15 +119,22 @@ def test_a_lease_lapses_after_its_ttl_without_a_heartbeat(table: LeaseTable) -> 
     assert table.lapsed(10.1, 10.0) == [first]
 
 
-def test_a_task_needs_a_lease_its_node_has_joined(table: LeaseTable) -> None:
+def test_a_task_needs_its_jobs_own_lease_on_a_node_that_has_joined_it(table: LeaseTable) -> None:
     granted = held(table, 1, 1, "c1")
-    assert table.check(granted.id, 1, "c1") is granted
-    for lease_id, node in ((granted.id, "c2"), (granted.id, ""), ("unknown", "c1"), ("", "c1")):
+    held(table, 2, 1, "c1")
+    assert table.check(granted.id, 1, "c1", 1) is granted
+    for lease_id, node, job_id in (
+        (granted.id, "c2", 1),
+        (granted.id, "", 1),
+        (granted.id, "c1", 2),
+        ("unknown", "c1", 1),
+        ("", "c1", 1),
+    ):
         with pytest.raises(NoLease):
-            table.check(lease_id, 1, node)
+            table.check(lease_id, 1, node, job_id)
     table.end(granted)
     with pytest.raises(NoLease):
-        table.check(granted.id, 1, "c1")
+        table.check(granted.id, 1, "c1", 1)
 
 
 @pytest.mark.parametrize("generation", [0, 1, 3])
@@ -135,7 +142,7 @@ def test_a_holder_of_another_generation_is_fenced_off(table: LeaseTable, generat
     granted = held(table, 1, 1, "c1")
     granted.generation = 2
     with pytest.raises(StaleLease) as caught:
-        table.check(granted.id, generation, "c1")
+        table.check(granted.id, generation, "c1", 1)
     assert caught.value.details == {"generation": 2}
 
 
