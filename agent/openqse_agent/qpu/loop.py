@@ -224,10 +224,12 @@ class QPUAgent:
                 self._cancel(
                     task, TaskCancelled("the task was cancelled by its client", layer="QPU agent")
                 )
-        elif head.kind in _CONTROL:
+        elif head.kind in _CONTROL and b"/" not in address[0]:  # a relay speaks for ranks
             _CONTROL[Kind(head.kind)](self, address, head, decode_body(frames))
         else:
-            raise ProtocolError(f"a QPU agent takes no {head.kind!r} messages", layer="QPU agent")
+            raise ProtocolError(
+                f"a QPU agent takes no {head.kind!r} messages from here", layer="QPU agent"
+            )
 
     def _send(self, address: Address, frames: list[Frame]) -> None:
         send(self._router, [*address, *frames])
@@ -300,7 +302,11 @@ class QPUAgent:
             self._send(task.address, encode_error(task.id, outcome))
         else:
             body, buffers = encode_outcome(outcome)
-            self._send(task.address, encode(header(Kind.RESULT, task.id), body, buffers))
+            try:
+                frames = encode(header(Kind.RESULT, task.id), body, buffers)
+            except LimitExceeded as error:
+                frames = encode_error(task.id, error.at("QPU agent"))
+            self._send(task.address, frames)
 
     # --- leases ----------------------------------------------------------------------------------
 
@@ -540,8 +546,8 @@ class QPUAgent:
 
     def _usage(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         job_id = body.get("job_id")
-        if job_id is not None and type(job_id) is not int:
-            raise ProtocolError("a job id is a number", layer="QPU agent")
+        if job_id is not None and not (type(job_id) is int and 0 <= job_id < 2**32):
+            raise ProtocolError("a job id is a number of 32 bits", layer="QPU agent")
         usage = [{"qpu": self._qpu.name, **u.to_wire()} for u in self._journal.usage(job_id)]
         self._report(address, head, {"usage": usage})
 
@@ -563,7 +569,7 @@ _CONTROL: dict[Kind, Callable[[QPUAgent, Address, Header, dict[str, Any]], None]
 def _speaker(routing_id: bytes) -> tuple[str, int | None]:
     """Which node speaks, and for which job: NODE-RUN or a relay's NODE-RUN/JOB/NUMBER."""
     agent, *relay = routing_id.decode(errors="replace").split("/")
-    job_id = int(relay[0]) if len(relay) == 2 and relay[0].isdigit() else None
+    job_id = int(relay[0]) if len(relay) == 2 and relay[0].isdecimal() else None
     return agent.rpartition("-")[0], job_id
 
 
