@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 
 import pytest
-from cluster import Cluster, NotUp, until
+from containers import Cluster, NotUp, until
 from jobs import Jobs
 
 #: Seconds within which everything of an ended job is gone.
@@ -30,10 +31,17 @@ def cluster() -> Iterator[Cluster]:
         running.close()
 
 
+@dataclass(frozen=True)
+class UsageBefore:
+    """RawUsage of the account chem, in billed seconds, when the tests began, and when that was."""
+
+    raw: int
+    at: str
+
+
 @pytest.fixture(scope="session", autouse=True)
-def billed_before(cluster: Cluster) -> int:
-    """Usage of the account chem before the tests: Slurm adds to it once a minute."""
-    return raw_usage(cluster)
+def usage_before(cluster: Cluster) -> UsageBefore:
+    return UsageBefore(raw_usage(cluster), cluster.check("date +%FT%T").out.strip())
 
 
 def raw_usage(cluster: Cluster) -> int:
@@ -64,9 +72,7 @@ def _wait_free(cluster: Cluster, deadline: float, when: str) -> None:
 
 
 @pytest.fixture
-def jobs(
-    cluster: Cluster, nothing_left: None, request: pytest.FixtureRequest
-) -> Iterator[Jobs]:
+def jobs(cluster: Cluster, nothing_left: None, request: pytest.FixtureRequest) -> Iterator[Jobs]:
     """Submits jobs under a name of the test's own; those that are left are cancelled."""
     stem = re.sub(r"\W+", "-", request.node.name)[:40].strip("-")
     mine = Jobs(cluster, f"{stem}-{secrets.token_hex(3)}")
@@ -77,7 +83,7 @@ def jobs(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Shows the ends of all services' logs with a failure."""
     report = yield
     cluster = getattr(item, "funcargs", {}).get("cluster")

@@ -1,4 +1,4 @@
-"""The jobs of one test: submitted under its own name, watched with deadlines, cancelled at its end."""
+"""The jobs of one test: submitted under its name, watched with deadlines, cancelled at its end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import Cluster, Command, Output, json_lines, until
+from containers import Cluster, Command, Output, json_lines, until
 
 #: Seconds in which a job on a free cluster starts; generous, for machines that do more than this.
 START = 45.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cluster import Cluster
+from containers import Cluster
 from jobs import START, Jobs, python
 
 

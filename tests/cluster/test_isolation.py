@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from cluster import Cluster
+from containers import Cluster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jobs import Jobs, python
@@ -38,10 +38,10 @@ def test_another_user_cannot_enter(jobs: Jobs, cluster: Cluster, held: dict[str,
     (line,) = jobs.srun("-w", "c1", *python("intrude.py", path), user="bob").lines
     assert line == {"uid": 2002, "host": "c1", "answered": False}
 
-    posing = f"OPENQSE_SOCKET={path} python cluster-tests/bell.py"
+    posing = f"OPENQSE_SOCKET={path} python -c 'import openqse; openqse.connect(timeout=2)'"
     output = jobs.run("srun", "-w", "c1", "bash", "-c", posing, user="bob", deadline=60)
     assert output.code != 0
-    assert "AgentUnavailable" in output.err or "Permission denied" in output.err
+    assert "AgentUnavailable" in output.err
 
     mine = ["--overlap", f"--jobid={held['job']}", "--qpu=emu0"]
     (line,) = jobs.srun(*mine, *python("intrude.py", path)).lines

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
-from cluster import Cluster
+from containers import Cluster
 from jobs import START, Jobs, environment_of, python
 
 
-def _ran_on(lines: list[dict[str, object]], ranks: int, qpu: str = "emu0") -> None:
+def _ran_on(lines: list[dict[str, Any]], ranks: int, qpu: str = "emu0") -> None:
     assert sorted(line["rank"] for line in lines) == list(range(ranks))
     assert environment_of(lines, "qpu") == {qpu}
     assert all(line["correlated"] for line in lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster import COMPUTE, Cluster, until
+from containers import COMPUTE, Cluster, until
 from jobs import START, Jobs, python
 
 NODE_AGENTS = [(node, "node-agent") for node in COMPUTE]
@@ -16,7 +16,7 @@ def test_no_job_without_qpu_needs_the_node_agent(jobs: Jobs, cluster: Cluster) -
     with cluster.stopped(*NODE_AGENTS):
         assert jobs.srun("-N2", "hostname").out.split() != []
         failed = jobs.run("srun", "--qpu=emu0", "-w", "c1", "true")
-        idle = {node: "idle" for node in COMPUTE}
+        idle = dict.fromkeys(COMPUTE, "idle")
         until(lambda: cluster.node_states() == idle, START, "all nodes idle")
     assert failed.code != 0
     assert failed.seconds < TOLD
@@ -46,11 +46,11 @@ def test_a_job_without_qpu_opens_no_socket(jobs: Jobs, cluster: Cluster) -> None
             assert came() == 0
             failed = jobs.run("srun", "--qpu=emu0", "-w", "c1", "true", deadline=60)
             assert came() >= 1
-            until(
-                lambda: cluster.node_states()["c1"] == "idle", START, "c1 idle after the epilog"
-            )
+            until(lambda: cluster.node_states()["c1"] == "idle", START, "c1 idle after the epilog")
         finally:
-            cluster.run(f"kill $(cat {count}.pid); rm -f {socket} {count} {count}.pid", service="c1")
+            cluster.run(
+                f"kill $(cat {count}.pid); rm -f {socket} {count} {count}.pid", service="c1"
+            )
             mute.result()
     assert failed.code != 0
     assert failed.seconds < TOLD
@@ -64,12 +64,14 @@ def test_two_qpus_and_one_agent_down(jobs: Jobs, cluster: Cluster) -> None:
         until(lambda: cluster.leases("emu0") == [], 3, "no lease of emu0")
         # A job that needs emu0 alone is none the worse for it.
         (line,) = jobs.srun("--qpu=emu0", *python("bell.py")).lines
-        idle = {node: "idle" for node in COMPUTE}
+        idle = dict.fromkeys(COMPUTE, "idle")
         until(lambda: cluster.node_states() == idle, START, "all nodes idle")
     assert line["correlated"]
     assert failed.code != 0
     assert failed.seconds < TOLD
-    assert "openqse: QPU agent: the QPU agent of emu1 at tcp://qpu:5571 does not answer" in failed.err
+    assert (
+        "openqse: QPU agent: the QPU agent of emu1 at tcp://qpu:5571 does not answer" in failed.err
+    )
     assert "Ask the administrator to check openqse-qpu-agent emu1 on its host" in failed.err
 
 
@@ -92,10 +94,10 @@ def test_agents_stop_while_jobs_run(jobs: Jobs, cluster: Cluster) -> None:
                 assert line["layer"] == layer
                 assert remedy in line["remedy"]
                 assert line["silence"] < TOLD
-        idle = {node: "idle" for node in COMPUTE}
+        idle = dict.fromkeys(COMPUTE, "idle")
         until(lambda: cluster.node_states() == idle, START, "all nodes idle")
-    # emu1's lease came back with its agent, from the journal, and its job has ended. Slurm gives the
-    # slot to the next job, and so does the agent, without waiting for that lease to lapse.
+    # emu1's lease came back with its agent, from the journal, and its job has ended. Slurm gives
+    # the slot to the next job, and so does the agent, without waiting for that lease to lapse.
     (line,) = jobs.srun("--qpu=emu1", "-w", "c2", *python("bell.py")).lines
     assert line["correlated"]
     # On c1 nobody is left to renew or end the other.
@@ -108,7 +110,7 @@ def test_a_running_job_outlives_its_qpu_agent(jobs: Jobs, cluster: Cluster) -> N
     jobs.until_lines(job, 2)
     (before,) = cluster.leases("emu0")
     cluster.check(["supervisorctl", "restart", "qpu-agent-emu0"], service="qpu")
-    until(lambda: cluster.ready("qpu").code == 0, START, "the QPU agent serves again")
+    cluster.wait_ready("qpu")
     (after,) = cluster.leases("emu0")
     assert after["id"] == before["id"]
     assert after["generation"] == before["generation"] + 1

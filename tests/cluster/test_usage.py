@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
-from cluster import Cluster, until
-from conftest import raw_usage
+from conftest import UsageBefore, raw_usage
+from containers import Cluster, until
 from jobs import START, Jobs, python
 
 
@@ -30,9 +31,7 @@ def test_a_thousand_tasks_from_two_nodes(jobs: Jobs, cluster: Cluster) -> None:
 
 def test_slurm_client_reads_a_running_job(jobs: Jobs, cluster: Cluster) -> None:
     """The question that a QPU agent puts to slurmctld, put from its container."""
-    hold = ["srun", *python("bell.py", "--hold")]
-    job = jobs.submit("--qpu=emu0:2,emu1", "--time=7", wrap=hold)
-    jobs.until_lines(job, 0)
+    job = jobs.submit("--qpu=emu0:2,emu1", "--time=7", wrap="sleep 120")
     jobs.wait(job, "RUNNING")
     ask = (
         "import json, dataclasses\n"
@@ -89,9 +88,26 @@ def test_slurm_agrees_with_the_site_file(cluster: Cluster) -> None:
 
 
 def test_qpu_slots_count_in_the_fair_tree(
-    jobs: Jobs, cluster: Cluster, billed_before: int
+    jobs: Jobs, cluster: Cluster, usage_before: UsageBefore
 ) -> None:
-    """Slurm adds what has run to the accounts' usage once a minute (PriorityCalcPeriod=1)."""
-    job = jobs.submit("--qpu=emu0:4", wrap=["sleep", "1"])
+    """RawUsage of the account grows by slots times seconds of all jobs of these tests.
+
+    Slurm adds it once a minute (PriorityCalcPeriod=1).
+    """
+    job = jobs.submit("--qpu=emu0:4", wrap=["sleep", "3"])
     jobs.wait(job, "COMPLETED")
-    until(lambda: raw_usage(cluster) > billed_before, 90, "usage of the account chem grows")
+    columns = "--format=ElapsedRaw,AllocTRES"
+    since = f"--starttime={usage_before.at}"
+
+    def billed() -> int:
+        said = cluster.check(["sacct", "-X", "-n", "-P", "-A", "chem", since, columns]).out
+        rows = re.findall(r"^(\d+)\|(?:.*,)?billing=(\d+)", said, re.MULTILINE)
+        return sum(int(seconds) * int(billing) for seconds, billing in rows)
+
+    until(lambda: billed() >= 12, START, "the job is in the accounting")
+    expected = billed()
+    until(
+        lambda: raw_usage(cluster) - usage_before.raw >= 0.9 * expected,
+        90,
+        f"usage of the account chem grew by about {expected} from {usage_before.raw}",
+    )

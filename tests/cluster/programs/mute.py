@@ -1,4 +1,4 @@
-"""Listens where the node agent should, never answers, and counts who comes; a file says how many."""
+"""Listens where the node agent should, never answers, and counts who comes in a file."""
 
 import os
 import socket

@@ -2,7 +2,7 @@
 
     speak.py ENDPOINT [MARK...] < messages     one JSON list of frames in hexadecimal digits a line
 
-MARK (hexadecimal, may be empty) goes before each message: the empty session that a QPU agent expects.
+MARK (hexadecimal, may be empty) goes before each message: a QPU agent expects an empty session.
 """
 
 import json
@@ -21,7 +21,7 @@ for text in sys.stdin:
     socket.send_multipart(marks + message)
     answer = {"kind": "nothing"}
     if socket.poll(3000):
-        frames = socket.recv_multipart()[len(marks):]
+        frames = socket.recv_multipart()[len(marks) :]
         body = decode_body(frames)
         answer = {"kind": decode_header(frames).kind, "code": body.get("code")}
         answer |= {"layer": body.get("layer"), "message": body.get("message")}

@@ -13,7 +13,9 @@ rank, node = int(os.environ["SLURM_PROCID"]), socket.gethostname()
 
 
 def say(**what):
-    os.write(1, (json.dumps({"rank": rank, "node": node, "pid": os.getpid(), **what}) + "\n").encode())
+    os.write(
+        1, (json.dumps({"rank": rank, "node": node, "pid": os.getpid(), **what}) + "\n").encode()
+    )
 
 
 with openqse.connect() as qpu:

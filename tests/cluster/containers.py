@@ -1,4 +1,4 @@
-"""The running container cluster, seen from a test: commands, files and conditions with deadlines."""
+"""The running container cluster as a test sees it: commands, files, conditions with deadlines."""
 
 from __future__ import annotations
 
@@ -236,6 +236,9 @@ class Cluster:
         """Whether the service serves, by its container's own check."""
         return self.run(["/usr/local/lib/openqse-cluster/ready"], service=service)
 
+    def wait_ready(self, service: str) -> None:
+        until(lambda: self.ready(service).code == 0, 60, f"{service} serves")
+
     @contextlib.contextmanager
     def stopped(self, *programs: tuple[str, str]) -> Iterator[None]:
         """Stops programs, given as (service, program), and starts them again at the end."""
@@ -251,7 +254,7 @@ class Cluster:
             for command in begun:
                 command.result()
             for service, _ in programs:
-                until(lambda at=service: self.ready(at).code == 0, 60, f"{service} serves again")
+                self.wait_ready(service)
 
     def logs(self) -> str:
         """The ends of all logs of all services."""
