@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from openqse.errors import ConfigurationError
+from openqse.errors import ConfigurationError, DeviceError
 from openqse_agent.qpu.leases import Lease, Mode
 
 SCHEMA_VERSION = 1
@@ -129,7 +129,11 @@ class Journal:
         return leases
 
     def write_lease(self, lease: Lease) -> None:
-        """Records a new lease, or its nodes and generation."""
+        """Records a new lease, or its nodes and generation.
+
+        Raises:
+            DeviceError: the journal cannot be written; so for ``end_lease``.
+        """
         nodes = json.dumps(sorted(lease.nodes))
         self._write(
             "INSERT INTO lease VALUES (?,?,?,?,?,?,?,?,?,?,?,?,NULL,NULL) "
@@ -157,8 +161,15 @@ class Journal:
         )
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
-        with self._lock:
-            self._db.execute(statement, values)
+        try:
+            with self._lock:
+                self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise DeviceError(
+                f"the journal {self._path} cannot be written: {error}",
+                layer="QPU agent",
+                remedy="Ask the administrator to look at the journal's disk",
+            ) from error
 
     def charge(self, charges: Iterable[Charge]) -> None:
         """Records charges in one transaction; a task charged before is not charged again."""

@@ -182,6 +182,12 @@ class QPUAgent:
     def _ask(self, question: Callable[[], Any], answered: Callable[[Any], None]) -> None:
         """Puts a question to slurmctld; ``answered`` gets its answer or the error, in the loop."""
 
+        def deliver(answer: Any) -> None:
+            try:
+                answered(answer)
+            except Exception:  # a full disk or a defect must cost its answer, not the QPU
+                log.exception("an answer of slurmctld could not be handled")
+
         def work() -> None:
             try:
                 answer = question()
@@ -190,7 +196,7 @@ class QPUAgent:
             except Exception as error:
                 log.exception("the Slurm client failed")
                 answer = InternalError(f"the Slurm client failed: {error!r}", layer="QPU agent")
-            self._calls.append(lambda: answered(answer))
+            self._calls.append(lambda: deliver(answer))
             os.eventfd_write(self._called, 1)
 
         self._pool.submit(work)
