@@ -1,0 +1,208 @@
+"""Charges and their journal: nothing is delivered that is not recorded, and the agent lives on."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from stack import Refused, ScriptedDevice, Stack, eventually
+
+import openqse
+from openqse import device
+from openqse.errors import DeviceError, TaskCancelled
+from openqse_agent.qpu.executor import Executor, Task
+from openqse_agent.qpu.journal import Charge, Journal
+from openqse_agent.qpu.leases import Lease, Mode
+
+PROGRAM = openqse.CircuitBuilder(1).measure_all().build()
+
+
+class ScriptedJournal(Journal):
+    """A journal that can be made to fail, and that tells when it was written."""
+
+    failing = False
+
+    def charge(self, charges: Any) -> None:
+        if self.failing:
+            raise sqlite3.OperationalError("database or disk is full")
+        super().charge(charges)
+
+
+@pytest.fixture
+def journal(tmp_path: Any) -> ScriptedJournal:
+    return ScriptedJournal(tmp_path / "emu0.sqlite")
+
+
+@pytest.fixture
+def executor(journal: ScriptedJournal) -> Any:
+    made = Executor(ScriptedDevice(), journal, programs=4)
+    yield made
+    made.stop(5)
+
+
+def task(number: int, program: openqse.Circuit = PROGRAM, shots: int = 2, **changed: Any) -> Task:
+    lease = Lease("L", 7, 0, "alice", "chem", 1, Mode.SHARED, 0, 1, None, 0.0)
+    work = device.Work(bytes.fromhex(program.id), np.empty((3, 0)), shots=shots)
+    values: dict[str, Any] = {"deadline": None, "interactive": False}
+    return Task(b"%d" % number, (b"c1", b"s"), lease, work, program.encoded, **(values | changed))
+
+
+def outcomes(executor: Executor, *tasks: Task) -> dict[bytes, Any]:
+    """Runs tasks to their ends as the loop does."""
+    ended: list[tuple[Task, Any]] = []
+
+    def all_ended() -> bool:
+        ended.extend(executor.completions())
+        ended.extend(executor.turn())
+        return len(ended) >= len(tasks)
+
+    for one in tasks:
+        executor.push(one)
+    eventually(all_ended)
+    assert sorted(one.id for one, _ in ended) == sorted(one.id for one in tasks)
+    return {one.id: outcome for one, outcome in ended}
+
+
+def test_a_charge_names_task_lease_job_account_and_all_shots(
+    executor: Executor, journal: ScriptedJournal
+) -> None:
+    seen: list[Charge] = []
+    record = journal.charge
+    journal.charge = lambda charges: (seen.extend(charges), record(charges))  # type: ignore
+    outcomes(executor, task(1))
+    assert seen == [Charge(b"1", "L", 7, "chem", "alice", 6, 6000)]
+
+
+def test_every_outcome_is_in_the_journal_when_it_is_handed_over(
+    executor: Executor, journal: ScriptedJournal
+) -> None:
+    for number in range(50):
+        executor.push(task(number))
+    handed: list[Any] = []
+
+    def recorded() -> bool:
+        new = [*executor.completions(), *executor.turn()]
+        handed.extend(new)
+        if new:
+            assert journal.usage()[0].tasks >= len(handed)
+        return len(handed) == 50
+
+    eventually(recorded)
+    assert (journal.usage()[0].tasks, journal.usage()[0].qpu_time_ns) == (50, 50 * 6000)
+
+
+def test_a_result_whose_charge_cannot_be_recorded_is_not_given_away(
+    executor: Executor, journal: ScriptedJournal
+) -> None:
+    journal.failing = True
+    for outcome in outcomes(executor, *map(task, range(5))).values():
+        assert isinstance(outcome, DeviceError)
+        assert outcome.layer == "QPU agent"
+        assert "charge could not be recorded: database or disk is full" in outcome.message
+        assert "journal" in outcome.remedy
+    journal.failing = False
+    again = outcomes(executor, task(9))[b"9"]
+    assert isinstance(again, device.Outcome)
+    assert [u.tasks for u in journal.usage()] == [1]
+
+
+def test_a_failed_task_costs_nothing(executor: Executor, journal: ScriptedJournal) -> None:
+    too_wide = openqse.CircuitBuilder(5).measure_all().build()
+    late = task(2, deadline=0.0)
+    stopped = task(3, stopped=TaskCancelled("gone"))
+    ended = outcomes(executor, task(1, too_wide), late, stopped)
+    assert [type(ended[b"%d" % i]).__name__ for i in (1, 2, 3)] == [
+        "DeviceError",
+        "DeadlineExceeded",
+        "TaskCancelled",
+    ]
+    assert journal.usage() == []
+
+
+def test_no_more_programs_are_kept_than_configured(executor: Executor) -> None:
+    programs = [openqse.CircuitBuilder(1, n).measure(0, 0).build() for n in range(1, 6)]
+    outcomes(executor, *(task(n, program) for n, program in enumerate(programs)))
+    assert executor._driver.prepared == 5  # type: ignore[attr-defined]
+    outcomes(executor, task(10, programs[-1]))
+    assert executor._driver.prepared == 5  # type: ignore[attr-defined]
+    outcomes(executor, task(11, programs[0]))
+    assert executor._driver.prepared == 6  # type: ignore[attr-defined]
+
+
+def test_an_agent_whose_journal_fails_goes_on_serving(
+    rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Journal, *_: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Journal, "charge", full)
+        with pytest.raises(DeviceError, match="charge could not be recorded"):
+            rank.run(PROGRAM, shots=1)
+    assert rank.run(PROGRAM, shots=1).counts == {"0": 1}
+    (used,) = stack.qpus["emu0"].agent._journal.usage()
+    assert used.tasks == 1
+
+
+class FullDisk:
+    """A journal's database that takes ``left`` more changes of leases, and no further ones."""
+
+    def __init__(self, database: sqlite3.Connection, left: int) -> None:
+        self._database = database
+        self.left = left
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        if "lease" in statement:
+            self.left -= 1
+            if self.left < 0:
+                raise sqlite3.OperationalError("database or disk is full")
+        return self._database.execute(statement, *values)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_an_agent_that_cannot_record_a_lease_refuses_it_and_goes_on_serving(
+    stack: Stack, left: int
+) -> None:
+    for job in (7, 8):
+        stack.slurm.submit(job, {"qpu_emu0": 3})
+    journal = stack.qpus["emu0"].agent._journal
+    database = journal._db
+    journal._db = FullDisk(database, left)  # type: ignore[assignment]
+    refusal = r"QPU agent: the journal .* cannot be written: .* full\. Ask the administrator"
+    with pytest.raises(Refused, match=refusal):
+        stack.attach(7, "emu0")
+    journal._db = database
+    assert stack.attach(8, "emu0")
+    assert stack.leases("emu0") == [8]
+
+
+def test_an_agent_that_cannot_record_the_end_of_a_lease_goes_on_serving(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(lease_ttl=0.2)
+    for job in (7, 8):
+        stack.slurm.submit(job, {"qpu_emu0": 3})
+    stack.attach(7, "emu0")
+    stack.stop_node()
+    try:
+        journal = stack.qpus["emu0"].agent._journal
+        database = journal._db
+        journal._db = full = FullDisk(database, 0)  # type: ignore[assignment]
+        stack.slurm.end(7)  # the lease lapses and is revoked
+        eventually(lambda: full.left < 0)
+        journal._db = database
+    finally:
+        stack.start_node()
+    assert stack.attach(8, "emu0")
+    assert stack.leases("emu0") == [8]
+
+
+def test_weights_are_read_from_slurm_when_a_lease_is_granted(
+    enter: Callable[..., None], stack: Stack
+) -> None:
+    enter()
+    queue = stack.qpus["emu0"].agent._executor._queue
+    eventually(lambda: queue._weights == {"chem": 0.75, "ml": 0.25})
