@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 from collections import deque
@@ -319,6 +320,12 @@ class QPU:
             ArgumentError: shapes or values that cannot be.
         """
         circuit = _circuit(program)
+        try:
+            shots, seed = operator.index(shots), None if seed is None else operator.index(seed)
+        except TypeError:
+            raise ArgumentError(
+                f"shots and seed are whole numbers, not {shots!r} and {seed!r}"
+            ) from None
         if circuit.num_clbits == 0:
             raise ProgramError(
                 "the program measures nothing, so there is nothing to sample",
@@ -328,8 +335,8 @@ class QPU:
             raise ArgumentError(
                 f"{shots} shots; {self.name} takes 1 to {self.capabilities.max_shots} in one task"
             )
-        if seed is not None and seed < 0:
-            raise ArgumentError("a seed is a whole number from 0")
+        if seed is not None and not 0 <= seed < 2**64:
+            raise ArgumentError("a seed is a whole number from 0 to 2^64 - 1")
         sets, batched = parameter_sets(parameters, len(circuit.parameters))
         work = Work(circuit.digest, sets, shots=shots, seed=seed)
         return self._send(
