@@ -39,7 +39,7 @@ class _LocalTransport:
         self._changed = threading.Condition()
         self._stopped: dict[bytes, threading.Event] = {}
 
-    def submit(self, request: Request, future: Future[Any]) -> None:
+    def submit(self, request: Request, future: Future[Any], more: bool) -> None:
         stop = self._stopped[future.key] = threading.Event()
         deadline = None if request.timeout is None else time.monotonic() + request.timeout
         self._thread.submit(self._run, request, future, stop, deadline)

@@ -44,6 +44,10 @@ LOST_AFTER = 5.0
 #: How often a task is sent again because its QPU agent was restarted or had dropped its program.
 MAX_RESENDS = 5
 
+#: Tasks that follow each other at once are sent together, up to this many: waking the socket's
+#: thread for each of them costs more than all that is done here.
+_BURST = 32
+
 _POLLIN = int(zmq.POLLIN)
 
 
@@ -149,8 +153,8 @@ class Connection:
 
     # --- sending ---------------------------------------------------------------------------------
 
-    def submit(self, uplink: _Uplink, request: Request, future: Future[Any]) -> None:
-        """Sends a task; waits while the window is full."""
+    def submit(self, uplink: _Uplink, request: Request, future: Future[Any], more: bool) -> None:
+        """Sends a task, with ``more`` not before others follow; waits while the window is full."""
         deadline = None if request.timeout is None else time.monotonic() + request.timeout
         if uplink.in_flight >= uplink.window and not self.wait(
             lambda: uplink.in_flight < uplink.window, request.timeout
@@ -163,7 +167,9 @@ class Connection:
         frames = self._frames(pending)
         self._pending[future.key] = pending
         uplink.in_flight += 1
-        self._post(uplink.socket, frames)
+        self._outbox.append((uplink.socket, frames))
+        if not more or len(self._outbox) >= _BURST:
+            self._send_out()
 
     def _frames(self, pending: _Pending) -> list[Frame]:
         request, uplink = pending.request, pending.uplink
@@ -195,11 +201,11 @@ class Connection:
             self._post(pending.uplink.socket, encode(head))
 
     def _post(self, socket: zmq.Socket[bytes], frames: list[Frame]) -> None:
-        """Sends now, or leaves it to the thread that holds the sockets and wakes that."""
         self._outbox.append((socket, frames))
         self._send_out()
 
     def _send_out(self) -> None:
+        """Sends now, or leaves it to the thread that holds the sockets and wakes that."""
         while self._outbox:
             if not self._lock.acquire(blocking=False):
                 os.eventfd_write(self._wake, 1)
@@ -387,10 +393,10 @@ class _Handle:
         self.wait = connection.wait
         self.cancel = connection.cancel
 
-    def submit(self, request: Request, future: Future[Any]) -> None:
+    def submit(self, request: Request, future: Future[Any], more: bool) -> None:
         if self._connection is None:
             raise TaskCancelled(f"the connection to {self._uplink.lease.qpu} was closed")
-        self._connection.submit(self._uplink, request, future)
+        self._connection.submit(self._uplink, request, future, more)
 
     def close(self) -> None:
         if self._connection is not None:

@@ -146,8 +146,11 @@ class Request:
 class Transport(Protocol):
     """What carries tasks to a device and outcomes back."""
 
-    def submit(self, request: Request, future: Future[Any]) -> None:
-        """Sends a task; ``future`` is resolved with its outcome. May wait for credit."""
+    def submit(self, request: Request, future: Future[Any], more: bool) -> None:
+        """Sends a task; ``future`` is resolved with its outcome. May wait for credit.
+
+        ``more`` says that another follows at once, so that this one may wait for it.
+        """
         ...
 
     def wait(self, ready: Callable[[], object], timeout: float | None) -> bool:
@@ -319,6 +322,38 @@ class QPU:
             ProgramError, NotSupported: the program cannot be read or asks for what is not offered.
             ArgumentError: shapes or values that cannot be.
         """
+        circuit, shots, seed = self._sampled(program, shots, seed)
+        sets, batched = parameter_sets(parameters, len(circuit.parameters))
+        urgency = _timeout(timeout), _latency(latency)
+        return self._sample(circuit, sets, batched, shots, seed, *urgency)
+
+    def map(
+        self,
+        program: Circuit | str | os.PathLike[str],
+        parameters: ArrayLike,
+        *,
+        shots: int = 1000,
+        seed: int | None = None,
+        timeout: float | None = None,
+        latency: str = Latency.BATCH,
+    ) -> list[Future[Result]]:
+        """Sends one task for each row of ``parameters``, ``(k, n_parameters)``.
+
+        The tasks go out together, which takes less time than ``k`` calls of ``submit``; unlike
+        those of a batch their results arrive one by one. The rest is as in ``submit``.
+        """
+        circuit, shots, seed = self._sampled(program, shots, seed)
+        sets, _ = parameter_sets(parameters, len(circuit.parameters))
+        urgency = _timeout(timeout), _latency(latency)
+        last = len(sets) - 1
+        return [
+            self._sample(circuit, sets[i : i + 1], False, shots, seed, *urgency, more=i < last)
+            for i in range(len(sets))
+        ]
+
+    def _sampled(
+        self, program: Circuit | str | os.PathLike[str], shots: int, seed: int | None
+    ) -> tuple[Circuit, int, int | None]:
         circuit = _circuit(program)
         try:
             shots, seed = operator.index(shots), None if seed is None else operator.index(seed)
@@ -337,10 +372,22 @@ class QPU:
             )
         if seed is not None and not 0 <= seed < 2**64:
             raise ArgumentError("a seed is a whole number from 0 to 2^64 - 1")
-        sets, batched = parameter_sets(parameters, len(circuit.parameters))
+        return circuit, shots, seed
+
+    def _sample(
+        self,
+        circuit: Circuit,
+        sets: NDArray[np.float64],
+        batched: bool,
+        shots: int,
+        seed: int | None,
+        timeout: float | None,
+        latency: Latency,
+        more: bool = False,
+    ) -> Future[Result]:
         work = Work(circuit.digest, sets, shots=shots, seed=seed)
         return self._send(
-            Request(Kind.RUN, work, circuit, _timeout(timeout), _latency(latency)),
+            Request(Kind.RUN, work, circuit, timeout, latency),
             lambda task_id, outcome: Result(
                 self.name,
                 task_id,
@@ -352,6 +399,7 @@ class QPU:
                 outcome.data.qpu_time_ns,
                 outcome.calibration,
             ),
+            more,
         )
 
     def expectation(
@@ -412,7 +460,9 @@ class QPU:
             ),
         )
 
-    def _send(self, request: Request, finish: Callable[[str, Outcome], T]) -> Future[T]:
+    def _send(
+        self, request: Request, finish: Callable[[str, Outcome], T], more: bool = False
+    ) -> Future[T]:
         task_id = _task_id()
 
         def counted(outcome: Outcome) -> T:
@@ -421,7 +471,7 @@ class QPU:
             return finish(task_id.hex(), outcome)
 
         future = Future(self._transport, task_id, counted)
-        self._transport.submit(request, future)
+        self._transport.submit(request, future, more)
         return future
 
     def close(self) -> None:

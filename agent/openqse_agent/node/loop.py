@@ -569,7 +569,7 @@ class NodeAgent:
             if job_id in self._attaching:
                 self._refuse(job_id, error)
             else:
-                log.error("%s: %s", uplink.qpu.name, error)
+                log.info("%s refused too: %s", uplink.qpu.name, error)
 
     def _renew(self, uplink: Uplink, body: dict[str, Any]) -> None:
         """Takes in the answer to a heartbeat: generations, and which leases are no more."""

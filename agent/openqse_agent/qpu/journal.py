@@ -21,7 +21,8 @@ CREATE TABLE lease (
     id TEXT PRIMARY KEY, job_id INTEGER NOT NULL, uid INTEGER NOT NULL, user TEXT NOT NULL,
     account TEXT NOT NULL, slots INTEGER NOT NULL, mode TEXT NOT NULL,
     restart_count INTEGER NOT NULL, generation INTEGER NOT NULL, ends_at REAL,
-    nodes TEXT NOT NULL, granted_at REAL NOT NULL, ended_at REAL, end_reason TEXT
+    nodes TEXT NOT NULL, jobs TEXT NOT NULL, granted_at REAL NOT NULL, ended_at REAL,
+    end_reason TEXT
 ) STRICT;
 CREATE INDEX lease_active ON lease (id) WHERE ended_at IS NULL;
 CREATE TABLE charge (
@@ -117,7 +118,7 @@ class Journal:
             self._db.execute("UPDATE lease SET generation = generation + 1 WHERE ended_at IS NULL")
         rows = self._db.execute(
             "SELECT id, job_id, uid, user, account, slots, mode, restart_count, generation, "
-            "ends_at, nodes FROM lease WHERE ended_at IS NULL"
+            "ends_at, nodes, jobs FROM lease WHERE ended_at IS NULL"
         )
         columns = [column[0] for column in rows.description]
         leases = []
@@ -125,6 +126,7 @@ class Journal:
             values = dict(zip(columns, row, strict=True))
             values["mode"] = Mode(values["mode"])
             values["nodes"] = set(json.loads(values["nodes"]))
+            values["jobs"] = set(json.loads(values["jobs"]))
             leases.append(Lease(**values, renewed_at=now))
         return leases
 
@@ -136,8 +138,9 @@ class Journal:
         """
         nodes = json.dumps(sorted(lease.nodes))
         self._write(
-            "INSERT INTO lease VALUES (?,?,?,?,?,?,?,?,?,?,?,?,NULL,NULL) "
-            "ON CONFLICT (id) DO UPDATE SET nodes=excluded.nodes, generation=excluded.generation",
+            "INSERT INTO lease VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,NULL) "
+            "ON CONFLICT (id) DO UPDATE SET nodes=excluded.nodes, "
+            "jobs=excluded.jobs, generation=excluded.generation",
             (
                 lease.id,
                 lease.job_id,
@@ -150,6 +153,7 @@ class Journal:
                 lease.generation,
                 lease.ends_at,
                 nodes,
+                json.dumps(sorted(lease.jobs)),
                 time.time(),
             ),
         )

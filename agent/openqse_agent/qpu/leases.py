@@ -22,6 +22,8 @@ class Lease:
         id: chosen at random when the lease is granted.
         generation: grows each time the lease is granted again; older messages are refused.
         nodes: compute nodes whose agents have joined it.
+        jobs: the job and, of a heterogeneous one, the components that use it: Slurm gives licences
+            to the first component alone.
         ends_at: when the job's time limit ends, seconds since the epoch; None without one.
         renewed_at: last heartbeat or grant, monotonic seconds.
     """
@@ -38,6 +40,10 @@ class Lease:
     ends_at: float | None
     renewed_at: float
     nodes: set[str] = field(default_factory=set)
+    jobs: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.jobs.add(self.job_id)
 
 
 class LeaseTable:
@@ -61,7 +67,7 @@ class LeaseTable:
 
     def of_job(self, job_id: int) -> Lease | None:
         """The job's lease, if it has one."""
-        return next((x for x in self._leases.values() if x.job_id == job_id), None)
+        return next((x for x in self._leases.values() if job_id in x.jobs), None)
 
     def grant(self, lease: Lease) -> None:
         """Adds a lease.
@@ -138,7 +144,7 @@ class LeaseTable:
             StaleLease: it was granted again since; ``details['generation']`` says which is current.
         """
         lease = self._leases.get(lease_id)
-        if lease is None or node not in lease.nodes or job_id != lease.job_id:
+        if lease is None or node not in lease.nodes or job_id not in lease.jobs:
             raise NoLease(
                 f"job {job_id} has no lease {lease_id!r} of {self.qpu} on node {node}",
                 layer="QPU agent",

@@ -88,6 +88,8 @@ class QPUAgent:
         self._capabilities = driver.capabilities.to_wire()
         self._slurm = client
         self._running = True
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._router = self._listen()
         path = config.qpu.state_dir / f"{qpu.name}.sqlite"
         self._journal = Journal(path)
         self._leases = LeaseTable(qpu.name, qpu.slots, self._journal.restore(time.monotonic()))
@@ -106,8 +108,12 @@ class QPUAgent:
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="slurm")
         self._calls: deque[Callable[[], None]] = deque()
         self._called = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._context: zmq.Context[Any] = zmq.Context()
-        self._router = self._context.socket(zmq.ROUTER)
+        self._poller = zmq.Poller()
+        for ready in (self._router, self._executor.ready, self._called):
+            self._poller.register(ready, zmq.POLLIN)
+
+    def _listen(self) -> zmq.Socket[bytes]:
+        router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.SNDHWM, 0),  # the sessions' windows bound what is on its way
@@ -115,12 +121,18 @@ class QPUAgent:
             (zmq.MAXMSGSIZE, limits.TRANSPORT_MAX_FRAME_BYTES),
             (zmq.TCP_KEEPALIVE, 1),
         ):
-            self._router.setsockopt(option, value)
-        port = qpu.endpoint.rpartition(":")[2]
-        self._router.bind(f"tcp://*:{port}")
-        self._poller = zmq.Poller()
-        for ready in (self._router, self._executor.ready, self._called):
-            self._poller.register(ready, zmq.POLLIN)
+            router.setsockopt(option, value)
+        port = self._qpu.endpoint.rpartition(":")[2]
+        try:
+            router.bind(f"tcp://*:{port}")
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise ConfigurationError(
+                f"cannot listen on port {port} for {self._qpu.name}: {error}",
+                layer="QPU agent",
+                remedy="Is another agent of this QPU running?",
+            ) from error
+        return router
 
     # --- the loop --------------------------------------------------------------------------------
 
@@ -337,15 +349,15 @@ class QPUAgent:
             return  # the job's other nodes wait for the same answer
         self._ask_admission(body["job_id"], [], time.monotonic())
 
-    def _ask_admission(self, job_id: int, holders: list[int], began: float) -> None:
-        """Asks slurmctld what a job holds: one question, however many nodes wait for it."""
-        ids = [job_id, *holders]
+    def _ask_admission(self, job_id: int, others: list[int], began: float) -> None:
+        """Asks slurmctld what a job holds, and after others where that is needed to judge it."""
+        ids = [job_id, *others]
         self._ask(
             lambda: self._slurm.jobs(ids),
-            lambda answer: self._admit(job_id, holders, began, answer),
+            lambda answer: self._admit(job_id, others, began, answer),
         )
 
-    def _admit(self, job_id: int, holders: list[int], began: float, answer: Any) -> None:
+    def _admit(self, job_id: int, others: list[int], began: float, answer: Any) -> None:
         """Grants the lease for which nodes of a job wait, or tells them why not."""
         if not self._joining.get(job_id):  # its nodes have left again, or were answered already
             self._joining.pop(job_id, None)
@@ -355,16 +367,25 @@ class QPUAgent:
         try:
             if isinstance(answer, OpenQSEError):
                 raise answer
-            self._revoke_ended(holders, answer)
-            body = self._joining[job_id][0][2]
-            job = self._held(answer.get(job_id), body)
-            others = [other.job_id for other in self._leases]
-            if job.licences[self._qpu.licence] > self._leases.free and others and not holders:
-                # Slurm may have given the licences of a job that has just ended to this one before
-                # its epilog was heard here: ask after those who still hold leases too.
-                self._ask_admission(job_id, others, began)
+            self._revoke_ended(others, answer)
+            asker = answer.get(job_id)
+            leader = asker.leader if asker is not None and asker.running else job_id
+            if leader not in answer and leader not in others:
+                self._ask_admission(job_id, [leader, *others], began)
                 return
-            lease = self._grant(job, body)
+            body = self._joining[job_id][0][2]
+            holder = self._holder(answer.get(leader), job_id, body)
+            lease = self._leases.of_job(leader)
+            if lease is None:
+                holders = [held.job_id for held in self._leases]
+                short = holder.licences[self._qpu.licence] > self._leases.free
+                if short and not set(holders) <= set(others):
+                    # Slurm may have given the licences of a job that has just ended to this one
+                    # before its epilog was heard here: ask after those who still hold leases too.
+                    self._ask_admission(job_id, [*others, *holders], began)
+                    return
+                lease = self._grant(holder, body)
+            lease.jobs.add(job_id)
         except OpenQSEError as error:
             refusal = error
         except Exception as error:  # a defect must not leave the job's nodes waiting
@@ -382,13 +403,13 @@ class QPUAgent:
         if lease is not None and not lease.nodes:
             self._end(lease, "no node joined it")
 
-    def _held(self, job: slurm.Job | None, body: dict[str, Any]) -> slurm.Job:
-        """The job as slurmctld knows it, whatever the node agent was told.
+    def _holder(self, job: slurm.Job | None, job_id: int, body: dict[str, Any]) -> slurm.Job:
+        """The job that holds the licences, as slurmctld knows it, whatever the node was told.
 
         Raises:
             LeaseDenied: it holds no slot of this QPU, or is not whose the node says.
         """
-        job_id, name = body["job_id"], self._qpu.name
+        name = self._qpu.name
         if job is None or not job.running or not job.licences.get(self._qpu.licence):
             raise LeaseDenied(
                 f"job {job_id} holds no slot of {name}",
@@ -594,8 +615,6 @@ def main(argv: list[str] | None = None) -> int:
         agent = QPUAgent(config, qpu, driver, client)
     except ConfigurationError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
-    except zmq.ZMQError as error:
-        parser.exit(1, f"{parser.prog}: cannot listen on {qpu.endpoint}: {error}\n")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
     agent.run()

@@ -24,6 +24,8 @@ class Job:
         licences: number held by name, such as ``{"qpu_emu0": 2}``.
         end_time: when its time limit ends, seconds since the epoch; None without a limit.
         restart_count: how often it was requeued.
+        leader: of a component of a heterogeneous job, the first component's id, which alone can
+            hold licences; else the job's own.
     """
 
     id: int
@@ -35,6 +37,7 @@ class Job:
     licences: Mapping[str, int]
     end_time: float | None
     restart_count: int
+    leader: int
 
 
 class SlurmClient(Protocol):

@@ -145,6 +145,7 @@ def _job(id: int, record: Mapping[str, Any]) -> Job:
         ),
         end_time=(_number(record.get("end_time")) or None) if limited else None,
         restart_count=int(_number(record.get("restart_cnt")) or 0),
+        leader=int(_number(record.get("het_job_id")) or record["job_id"]),
     )
 
 

@@ -70,6 +70,7 @@ def _job(found: Any) -> dict[str, Any]:
         # Without a time limit slurmctld sets an end a year ahead.
         "end_time": found.end_time if found.time_limit else None,
         "restart_count": found.requeue_count,
+        "leader": found.heterogeneous_id or found.id,
     }
 
 

@@ -89,7 +89,9 @@ class ScriptedSlurm:
         self.questions: list[list[int]] = []
         self.down = False
 
-    def submit(self, job_id: int, licences: dict[str, int], account: str = "chem") -> None:
+    def submit(
+        self, job_id: int, licences: dict[str, int], account: str = "chem", leader: int = 0
+    ) -> None:
         self.known[job_id] = Job(
             id=job_id,
             running=True,
@@ -100,6 +102,7 @@ class ScriptedSlurm:
             licences=licences,
             end_time=time.time() + 600,
             restart_count=0,
+            leader=leader or job_id,
         )
 
     def end(self, job_id: int) -> None:
@@ -179,6 +182,9 @@ class Stack:
         assert not self._node_thread.is_alive()
 
     def close(self) -> None:
+        self.node.stop()
+        for running in self.qpus.values():  # all are told before the first is waited for
+            running.agent.stop()
         self.stop_node()
         for name in list(self.qpus):
             self.stop_qpu(name)

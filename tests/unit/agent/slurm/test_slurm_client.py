@@ -41,10 +41,11 @@ JOB = Job(
     licences={"qpu_emu0": 1, "qpu_emu1": 1},
     end_time=1795408413,
     restart_count=0,
+    leader=14,
 )
 PENDING = replace(JOB, running=False, state="PENDING", licences={})
 RECORDED = {
-    job.id: job
+    job.id: replace(job, leader=16 if job.id == 17 else job.id)
     for job in (
         replace(JOB, id=2, account="organic", licences={}, end_time=None),  # no time limit
         JOB,

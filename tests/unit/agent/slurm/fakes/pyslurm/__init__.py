@@ -49,6 +49,7 @@ def _job(record: dict[str, Any]) -> SimpleNamespace:
         end_time=recorded.number(record["end_time"]) or None,
         time_limit=recorded.number(record["time_limit"]),
         requeue_count=record["restart_cnt"],
+        heterogeneous_id=recorded.number(record.get("het_job_id")) or None,
     )
     if "licenses_allocated" in record:
         job.allocated_licenses = (record["licenses_allocated"] or "").split(",")
