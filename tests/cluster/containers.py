@@ -111,7 +111,7 @@ class Cluster:
             self._docker = docker.DockerClient.from_env(timeout=300, max_pool_size=32)
             names = {container.name for container in self._docker.containers.list()}
         except DockerException as error:
-            raise NotUp(f"no Docker engine answers ({error}): run ci/cluster up") from error
+            raise NotUp("no Docker engine answers; run ci/cluster up") from error
         missing = [name for name in (*SERVICES, *COMPUTE) if f"openqse-{name}" not in names]
         if missing:
             raise NotUp(f"not running: {', '.join(missing)}; run ci/cluster up")

@@ -74,6 +74,20 @@ def test_users_cannot_speak_to_the_hook_socket(jobs: Jobs) -> None:
     assert "PermissionError" in output.err
 
 
+@pytest.mark.xfail(
+    strict=True, reason="QPU agents take any TCP connection: no keys tell node agents from users"
+)
+def test_a_user_cannot_pose_as_a_node_agent(
+    jobs: Jobs, cluster: Cluster, held: dict[str, Any]
+) -> None:
+    """Bob, in a job of his own, tells the QPU agent that alice's job has ended."""
+    before = cluster.leases("emu0")
+    assert [row["job_id"] for row in before] == [held["job"]]
+    endpoint = "tcp://" + ":".join(QPU_ENDPOINT)
+    jobs.srun("-w", "c1", *python("pose.py", endpoint, "c1", str(held["job"])), user="bob")
+    assert cluster.leases("emu0") == before
+
+
 # --- malformed messages --------------------------------------------------------------------------
 
 
