@@ -95,6 +95,8 @@ def decode_work(frames: Sequence[Frame]) -> tuple[Work, bytes | None]:
         parameters = np.frombuffer(raw, "<f8").reshape(sets, width)
         if not np.isfinite(parameters).all():
             raise ProgramError("a parameter is not a finite number")
+    elif buffers or "data" in body:
+        raise ProtocolError("a task brings parameters and says that it has none")
     else:
         parameters = np.empty((sets, 0))
     observable = body.get("observable")
