@@ -92,6 +92,18 @@ def test_results_small_and_large_and_strided_are_read_as_they_were_written(size:
     np.testing.assert_array_equal(received.data.values, values, strict=True)
 
 
+@pytest.mark.parametrize("program", [None, b"program"])
+def test_many_parameters_are_read_as_they_were_written(program: bytes | None) -> None:
+    work = Work(bytes(32), np.arange(6000.0).reshape(2000, 3), shots=1)
+    body, buffers = encode_work(work, program)
+    read, attached = decode_work(framed(body, *buffers))
+    assert attached == program
+    np.testing.assert_array_equal(read.parameters, work.parameters, strict=True)
+    for odd in (buffers[:-1], [*buffers, b"more"]):
+        with pytest.raises(ProtocolError):
+            decode_work(framed(body, *odd))
+
+
 def good() -> dict[str, Any]:
     return {"program": bytes(32), "sets": 2, "width": 1, "shots": 10}
 
@@ -125,6 +137,7 @@ OBSERVABLE = PauliSum.from_terms({"Z0": 1.0}, 1).to_wire()
         {"seed": 0.5},
         {"seed": "7"},
         {"attached": True},
+        {"data": bytes(16)},
         {"observable": 5},
         {"observable": "Z0"},
         {"observable": {}},
@@ -160,6 +173,7 @@ def test_a_parameter_is_a_finite_number(value: float) -> None:
         decode_work(framed(good(), np.array([0.0, value]).tobytes()))
 
 
+@pytest.mark.parametrize("shots", [2, 5000])
 @pytest.mark.parametrize(
     "changed",
     [
@@ -173,14 +187,17 @@ def test_a_parameter_is_a_finite_number(value: float) -> None:
     ],
     ids=str,
 )
-def test_a_malformed_result_is_a_protocol_error(changed: dict[str, Any]) -> None:
-    body, buffers = encode_outcome(Outcome(Samples(np.zeros((1, 2, 1), np.uint8), 3), "c"))
+def test_a_malformed_result_is_a_protocol_error(changed: dict[str, Any], shots: int) -> None:
+    body, buffers = encode_outcome(Outcome(Samples(np.zeros((1, shots, 1), np.uint8), 3), "c"))
     head = header(Kind.RESULT)
     decode_outcome(encode(head, body, buffers))
     with pytest.raises(ProtocolError):
         decode_outcome(encode(head, body | changed, buffers))
     with pytest.raises(ProtocolError):
-        decode_outcome(encode(head, body))
+        decode_outcome(encode(head, body, [*buffers, bytes(shots)]))
+    if buffers:
+        with pytest.raises(ProtocolError):
+            decode_outcome(encode(head, body))
     for key in body:
         rest = {k: v for k, v in body.items() if k != key}
         with pytest.raises(ProtocolError):

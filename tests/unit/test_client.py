@@ -1,0 +1,309 @@
+"""The client's API over a device in this process."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from stack import ScriptedDevice, eventually
+
+import openqse
+from openqse import session
+from openqse.errors import (
+    ArgumentError,
+    ConfigurationError,
+    DeadlineExceeded,
+    DeviceError,
+    NoLease,
+    NotSupported,
+    ProgramError,
+    TaskCancelled,
+)
+
+
+class Point:
+    """An installed device."""
+
+    def __init__(self, name: str, factory: Callable[..., Any]) -> None:
+        self.name = name
+        self.load = lambda: factory
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> ScriptedDevice:
+    """The one device that is installed, under the name ``scripted``."""
+    driver = ScriptedDevice()
+
+    def create(profile: str | None) -> ScriptedDevice:
+        if profile not in (None, "large"):
+            raise ConfigurationError(f"no profile {profile!r}", layer="device")
+        return driver
+
+    for module in ("openqse.device", "openqse.local"):
+        monkeypatch.setattr(f"{module}.entry_points", lambda group: [Point("scripted", create)])
+    monkeypatch.delenv("OPENQSE_SOCKET", raising=False)
+    return driver
+
+
+@pytest.fixture
+def qpu(driver: ScriptedDevice) -> Iterator[openqse.QPU]:
+    with openqse.connect("scripted") as qpu:
+        yield qpu
+        driver.hold.set()
+
+
+def echo(bits: int = 10) -> openqse.Circuit:
+    builder = openqse.CircuitBuilder(2, bits)
+    return builder.rx(builder.parameter("value"), 0).measure(0, 0).build()
+
+
+MEASURE = openqse.CircuitBuilder(1).measure_all().build()
+
+
+def test_outside_a_job_the_error_says_how_to_get_in_or_what_to_use_instead(
+    driver: ScriptedDevice,
+) -> None:
+    with pytest.raises(NoLease, match=r'srun --qpu=NAME.*connect\("emulator"\)'):
+        openqse.connect()
+    with pytest.raises(NoLease, match="'emu7' is no installed device"):
+        openqse.connect("emu7")
+
+
+def test_a_device_is_given_its_profile(driver: ScriptedDevice) -> None:
+    with openqse.connect("scripted:large") as qpu:
+        assert (qpu.name, qpu.lease) == ("scripted", None)
+    with pytest.raises(ConfigurationError, match="no profile 'tiny'"):
+        openqse.connect("scripted:tiny")
+
+
+def test_a_socket_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENQSE_SOCKET", str(tmp_path / "job-7" / "node.sock"))
+    with pytest.raises(openqse.OpenQSEError, match=r"job-7/node.sock"):
+        openqse.connect(timeout=0.2)
+
+
+def test_bit_0_is_the_rightmost_of_counts_and_the_first_of_memory(qpu: openqse.QPU) -> None:
+    result = qpu.run(echo(10), parameters=[0b10_0000_0001], shots=3)
+    assert result.counts == {"1000000001": 3}
+    assert result.memory.dtype == np.uint8
+    assert result.memory.tolist() == [[1, 0, 0, 0, 0, 0, 0, 0, 0, 1]] * 3
+    assert result.packed.tolist() == [[[1, 2]] * 3]
+
+
+def test_counts_say_how_often_each_bit_string_occurred() -> None:
+    packed = np.array([[[0], [1], [1], [3]], [[2], [2], [2], [2]]], np.uint8)
+    result = openqse.Result("q", "t", "", 4, 2, packed, True, 1_500_000_000, "c")
+    assert result.counts == [{"00": 1, "01": 2, "11": 1}, {"10": 4}]
+    assert result.memory.tolist() == [
+        [[0, 0], [1, 0], [1, 0], [1, 1]],
+        [[0, 1], [0, 1], [0, 1], [0, 1]],
+    ]
+    assert result.qpu_seconds == 1.5
+
+
+def test_a_batch_of_one_is_still_a_batch(qpu: openqse.QPU) -> None:
+    single = qpu.run(echo(), parameters=[1], shots=2)
+    batch = qpu.run(echo(), parameters=[[1]], shots=2)
+    assert batch.counts == [single.counts]
+    assert (single.memory.shape, batch.memory.shape) == ((2, 10), (1, 2, 10))
+
+
+def test_expectation_is_a_number_or_one_for_each_set(qpu: openqse.QPU) -> None:
+    observable = openqse.PauliSum.from_terms({"Z0": 1.0}, 2)
+    value = qpu.expectation(echo(), observable, parameters=[0.5])
+    assert (type(value), value) == (float, 0.5)
+    values = qpu.expectation(echo(), observable, parameters=[[0.5], [1.5]])
+    assert values.tolist() == [0.5, 1.5]
+
+
+def test_usage_adds_up(qpu: openqse.QPU) -> None:
+    assert (qpu.usage.tasks, qpu.usage.qpu_seconds) == (0, 0)
+    first = qpu.run(MEASURE, shots=10)
+    second = qpu.run(MEASURE, shots=5)
+    assert (first.qpu_time_ns, second.qpu_time_ns) == (10_000, 5_000)
+    assert (qpu.usage.tasks, qpu.usage.qpu_time_ns) == (2, 15_000)
+
+
+def test_programs_are_circuits_texts_or_files(qpu: openqse.QPU, tmp_path: Path) -> None:
+    text = "OPENQASM 3.0; qubit[1] q; bit[1] c; c[0] = measure q[0];"
+    file = tmp_path / "program.qasm"
+    file.write_text(text)
+    assert [qpu.run(p, shots=1).counts for p in (MEASURE, text, file)] == [{"0": 1}] * 3
+    with pytest.raises(ProgramError):
+        qpu.run("OPENQASM 3.0; nonsense")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "complaint"),
+    [
+        ({"shots": 0}, ArgumentError, "0 shots; scripted takes 1 to 10000"),
+        ({"shots": -1}, ArgumentError, "-1 shots"),
+        ({"shots": 10_001}, ArgumentError, "10001 shots"),
+        ({"seed": -1}, ArgumentError, "seed"),
+        ({"seed": 2**64}, ArgumentError, "seed"),
+        ({"latency": "at once"}, ArgumentError, "'interactive' or 'batch', not 'at once'"),
+        ({"timeout": 0}, ArgumentError, "timeout must be a positive number"),
+        ({"timeout": -1.0}, ArgumentError, "timeout"),
+        ({"timeout": math.nan}, ArgumentError, "timeout"),
+        ({"timeout": math.inf}, ArgumentError, "timeout"),
+        ({"parameters": None}, ArgumentError, "1 free parameter"),
+        ({"parameters": []}, ArgumentError, "1 free parameter"),
+        ({"parameters": [1, 2]}, ArgumentError, r"shape \(2,\)"),
+        ({"parameters": [[1, 2]]}, ArgumentError, r"shape \(1, 2\)"),
+        ({"parameters": [[[1]]]}, ArgumentError, "shape"),
+        ({"parameters": np.empty((0, 1))}, ArgumentError, "shape"),
+        ({"parameters": [math.nan]}, ArgumentError, "finite"),
+        ({"parameters": ["x"]}, ArgumentError, "not numbers"),
+    ],
+    ids=str,
+)
+def test_arguments_that_cannot_be_are_refused_before_anything_is_sent(
+    qpu: openqse.QPU,
+    driver: ScriptedDevice,
+    options: dict[str, Any],
+    error: type[Exception],
+    complaint: str,
+) -> None:
+    with pytest.raises(error, match=complaint):
+        qpu.run(echo(), **{"parameters": [1], **options})
+    assert driver.prepared == 0
+
+
+@pytest.mark.parametrize("shots", [np.int64(3), np.uint8(3), True + 2])
+def test_numpy_integers_are_whole_numbers_too(qpu: openqse.QPU, shots: Any) -> None:
+    result = qpu.run(MEASURE, shots=shots, seed=np.int64(7))
+    assert (result.counts, type(result.shots)) == ({"0": 3}, int)
+
+
+@pytest.mark.parametrize("option", ["shots", "seed"])
+def test_a_fraction_is_no_whole_number(qpu: openqse.QPU, option: str) -> None:
+    with pytest.raises(ArgumentError, match="whole number"):
+        qpu.run(MEASURE, **{option: 1.5})
+
+
+def test_a_program_without_measurements_cannot_be_sampled(qpu: openqse.QPU) -> None:
+    silent = openqse.CircuitBuilder(1).h(0).build()
+    with pytest.raises(ProgramError, match=r"measures nothing.*Add measurements"):
+        qpu.run(silent)
+    observable = openqse.PauliSum.from_terms({"Z0": 1.0}, 1)
+    assert qpu.expectation(silent, observable) == 0.0
+
+
+def test_an_observable_fits_its_program(qpu: openqse.QPU) -> None:
+    observable = openqse.PauliSum.from_terms({"Z0": 1.0}, 3)
+    with pytest.raises(ArgumentError, match="3 qubits for a program on 2"):
+        qpu.expectation(echo(), observable, parameters=[1])
+
+
+def test_an_expectation_that_is_not_offered_is_refused(
+    driver: ScriptedDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    offered = replace(driver.capabilities, expectation=False)
+    monkeypatch.setattr(ScriptedDevice, "capabilities", offered)
+    observable = openqse.PauliSum.from_terms({"Z0": 1.0}, 2)
+    with (
+        openqse.connect("scripted") as qpu,
+        pytest.raises(NotSupported, match="offers no expectation"),
+    ):
+        qpu.expectation(echo(), observable, parameters=[1])
+
+
+def test_a_drivers_own_exception_is_a_device_error(qpu: openqse.QPU) -> None:
+    with pytest.raises(DeviceError, match="ValueError: a driver's own exception"):
+        qpu.run(openqse.CircuitBuilder(5).measure_all().build())
+    assert qpu.run(MEASURE, shots=1).counts == {"0": 1}
+
+
+def test_as_completed_gives_all_or_says_that_time_is_up(
+    qpu: openqse.QPU, driver: ScriptedDevice
+) -> None:
+    futures = [qpu.submit(echo(), parameters=[i], shots=1) for i in range(10)]
+    assert set(openqse.as_completed(futures, timeout=10)) == set(futures)
+    assert list(openqse.as_completed([])) == []
+    driver.hold.clear()
+    futures = [qpu.submit(echo(), parameters=[1])]
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"within 0.1 s"):
+        list(openqse.as_completed(futures, timeout=0.1))
+    assert time.monotonic() - began < 5
+
+
+def test_a_callback_is_called_once_when_or_after_the_future_is_done(
+    qpu: openqse.QPU, driver: ScriptedDevice
+) -> None:
+    seen: list[openqse.Future[openqse.Result]] = []
+    driver.hold.clear()
+    future = qpu.submit(MEASURE, shots=1)
+    future.add_done_callback(seen.append)
+    assert (seen, future.done()) == ([], False)
+    driver.hold.set()
+    future.result(10)
+    future.add_done_callback(seen.append)
+    eventually(lambda: seen == [future, future])
+
+
+def test_a_timeout_cancels_the_task(qpu: openqse.QPU, driver: ScriptedDevice) -> None:
+    driver.hold.clear()
+    with pytest.raises(DeadlineExceeded):
+        qpu.run(MEASURE, timeout=0.1)
+    eventually(lambda: driver.stopped == 1)
+
+
+def test_cancel_ends_running_and_queued_tasks(qpu: openqse.QPU, driver: ScriptedDevice) -> None:
+    driver.hold.clear()
+    running, queued = qpu.submit(MEASURE), qpu.submit(MEASURE)
+    assert driver.started.acquire(timeout=10)
+    assert queued.cancel()
+    assert running.cancel()
+    for future in (running, queued):
+        assert isinstance(future.exception(10), TaskCancelled)
+        assert not future.cancel()
+
+
+def test_closing_ends_the_devices_thread(driver: ScriptedDevice) -> None:
+    before = threading.active_count()
+    driver.hold.clear()
+    with openqse.connect("scripted") as qpu:
+        future = qpu.submit(MEASURE)
+        assert driver.started.acquire(timeout=10)
+    assert isinstance(future.exception(1), TaskCancelled)
+    assert threading.active_count() == before
+
+
+def test_task_ids_are_unique_and_those_of_a_forked_child_are_its_own() -> None:
+    here = [session._task_id() for _ in range(100)]
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(write, b"".join(session._task_id() for _ in range(100)))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        data = pipe.read()
+    there = [data[i : i + 16] for i in range(0, len(data), 16)]
+    here += [session._task_id() for _ in range(100)]
+    assert len(there) == 100
+    assert len({*here, *there}) == 300
+    assert {len(task) for task in here} == {16}
+
+
+def test_errors_of_the_client_survive_pickling() -> None:
+    import pickle
+
+    error = NoLease("what", layer="node agent", remedy="do", qpu="emu0")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.details) == (NoLease, str(error), error.details)
