@@ -33,8 +33,16 @@ from openqse.errors import (
 )
 from openqse.session import QPU, Future, Lease, Request
 from openqse.wire import limits
-from openqse.wire.frames import Frame, decode_body, decode_header, encode, send
-from openqse.wire.messages import Kind, header
+from openqse.wire.frames import (
+    Frame,
+    bundled,
+    decode_body,
+    decode_header,
+    encode,
+    send,
+    unbundle,
+)
+from openqse.wire.messages import Header, Kind, header
 from openqse.wire.tasks import decode_outcome, encode_work
 
 #: Seconds of silence after which a waiting client asks whether the agents are alive.
@@ -44,8 +52,7 @@ LOST_AFTER = 5.0
 #: How often a task is sent again because its QPU agent was restarted or had dropped its program.
 MAX_RESENDS = 5
 
-#: Tasks that follow each other at once are sent together, up to this many: waking the socket's
-#: thread for each of them costs more than all that is done here.
+#: Tasks that follow each other at once are sent together, up to this many.
 _BURST = 32
 
 _POLLIN = int(zmq.POLLIN)
@@ -218,7 +225,11 @@ class Connection:
     def _flush(self) -> None:
         while self._outbox:
             socket, frames = self._outbox.popleft()
-            send(socket, frames)
+            ready = [frames]
+            while self._outbox and self._outbox[0][0] is socket:
+                ready.append(self._outbox.popleft()[1])
+            for message in bundled(ready):
+                send(socket, message)
 
     # --- waiting ---------------------------------------------------------------------------------
 
@@ -302,16 +313,23 @@ class Connection:
     def _receive(self, frames: list[bytes]) -> None:
         try:
             head = decode_header(frames)
-            if head.kind == Kind.RESULT:
-                self._resolve(head.task, decode_outcome(frames))
-            elif head.kind == Kind.ERROR:
-                self._failed(head.task, from_wire(decode_body(frames)))
-            elif head.kind == Kind.PONG:
-                self._renew(self._uplinks[head.task.decode()], head.generation)
+            if head.kind == Kind.BUNDLE:
+                for message in unbundle(frames):
+                    self._take(decode_header(message), message)
             else:
-                raise ProtocolError(f"unexpected {head.kind!r} from an agent")
+                self._take(head, frames)
         except OpenQSEError as error:
             self._fail(lambda pending: True, error)
+
+    def _take(self, head: Header, frames: list[bytes]) -> None:
+        if head.kind == Kind.RESULT:
+            self._resolve(head.task, decode_outcome(frames))
+        elif head.kind == Kind.ERROR:
+            self._failed(head.task, from_wire(decode_body(frames)))
+        elif head.kind == Kind.PONG:
+            self._renew(self._uplinks[head.task.decode()], head.generation)
+        else:
+            raise ProtocolError(f"unexpected {head.kind!r} from an agent")
 
     def _failed(self, task: bytes, error: OpenQSEError) -> None:
         pending = self._pending.get(task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgpack
@@ -11,6 +11,8 @@ import zmq
 
 from openqse.errors import LimitExceeded, OpenQSEError, ProtocolError
 from openqse.wire.limits import (
+    MAX_BUNDLE_BYTES,
+    MAX_BUNDLE_MESSAGES,
     MAX_FRAMES,
     MAX_HEADER_BYTES,
     MAX_MESSAGE_BYTES,
@@ -24,6 +26,7 @@ Frame = Any
 _KINDS = frozenset(str(kind) for kind in Kind)
 _LATENCIES = frozenset(str(latency) for latency in Latency)
 _SNDMORE = int(zmq.SNDMORE)
+_BUNDLE_HEADER = msgpack.packb(header(Kind.BUNDLE))
 #: Bytes from which a frame is passed on rather than copied.
 _COPY = 65536
 _MAX_TASK_BYTES = 32
@@ -71,6 +74,33 @@ def send(socket: zmq.Socket[bytes], frames: Sequence[Frame]) -> None:
         socket.send(frame, _SNDMORE, copy=len(frame) < _COPY)
     last = frames[-1]
     socket.send(last, 0, copy=len(last) < _COPY)
+
+
+def bundled(messages: Iterable[list[Frame]]) -> Iterator[list[Frame]]:
+    """Messages to one receiver that are ready at once, small ones put together.
+
+    Passing a message on costs every hop more than reading a task does.
+    """
+    together: list[list[Frame]] = []
+    size = 0
+    for frames in messages:
+        length = sum(map(len, frames))
+        if together and (size + length > MAX_BUNDLE_BYTES or len(together) == MAX_BUNDLE_MESSAGES):
+            yield _bundle(together)
+            together, size = [], 0
+        if length > MAX_BUNDLE_BYTES:
+            yield frames
+        else:
+            together.append(frames)
+            size += length
+    if together:
+        yield _bundle(together)
+
+
+def _bundle(messages: list[list[Frame]]) -> list[Frame]:
+    if len(messages) == 1:
+        return messages[0]
+    return [_BUNDLE_HEADER, msgpack.packb(messages)]
 
 
 def decode_header(frames: Sequence[Frame]) -> Header:
@@ -138,6 +168,24 @@ def decode_body(frames: Sequence[Frame]) -> dict[str, Any]:
     if type(body) is not dict:
         raise ProtocolError("the body is not a MessagePack map")
     return body
+
+
+def unbundle(frames: Sequence[Frame]) -> list[list[bytes]]:
+    """The messages of a received bundle; none of them may be a bundle itself.
+
+    Raises:
+        ProtocolError: malformed.
+    """
+    try:
+        messages = msgpack.unpackb(frames[1])
+    except Exception as error:
+        raise ProtocolError(f"the bundle is not MessagePack: {error}") from error
+    if type(messages) is not list or len(messages) > MAX_BUNDLE_MESSAGES:
+        raise ProtocolError(f"a bundle is a list of up to {MAX_BUNDLE_MESSAGES} messages")
+    for message in messages:
+        if type(message) is not list or not all(type(frame) is bytes for frame in message):
+            raise ProtocolError("a message of the bundle is not a list of frames")
+    return messages
 
 
 def task_of(frames: Sequence[Frame]) -> bytes:

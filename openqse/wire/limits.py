@@ -18,6 +18,10 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 #: message to answer, only memory to protect.
 TRANSPORT_MAX_FRAME_BYTES = 2 * MAX_MESSAGE_BYTES
 
+#: Messages and bytes that travel as one where several are ready at once.
+MAX_BUNDLE_MESSAGES = 64
+MAX_BUNDLE_BYTES = 65536
+
 #: Tasks that one session may have unanswered; further submissions wait in the client.
 TASKS_IN_FLIGHT = 256
 

@@ -22,6 +22,8 @@ class Kind(StrEnum):
     ATTACH = "attach"
     DETACH = "detach"
     HEARTBEAT = "heartbeat"
+    # Either way between rank and QPU agent: several messages as one.
+    BUNDLE = "bundle"
     # Anybody to QPU agent: what it knows, nothing changed.
     STATUS = "status"
     LEASES = "leases"

@@ -39,12 +39,14 @@ from openqse.site import SiteQPU
 from openqse.wire import limits
 from openqse.wire.frames import (
     Frame,
+    bundled,
     decode_body,
     decode_header,
     encode,
     encode_error,
     send,
     task_of,
+    unbundle,
 )
 from openqse.wire.messages import TASK_KINDS, Header, Kind, Latency, header
 from openqse.wire.tasks import decode_work, encode_outcome
@@ -96,6 +98,7 @@ class QPUAgent:
         self._executor = Executor(driver, self._journal, config.qpu.programs)
         self._tasks: dict[bytes, Task] = {}
         self._in_flight: Counter[Address] = Counter()
+        self._results: dict[Address, list[list[Frame]]] = {}
         self._deadlines: list[tuple[float, int, Task]] = []
         self._order = count()
         self._programs: OrderedDict[bytes, bytes] = OrderedDict()
@@ -161,6 +164,7 @@ class QPUAgent:
                         self._calls.popleft()()
             for task, outcome in self._executor.turn():
                 self._answer(task, outcome)
+            self._send_results()
             now = time.monotonic()
             if now >= next_tick:
                 next_tick = now + _TICK_MS / 1000
@@ -220,19 +224,28 @@ class QPUAgent:
         for _ in range(_DRAIN):
             node, *rest = router.recv_multipart()
             address, frames = (node, rest[0] if rest else b""), rest[1:]
-            try:
-                self._handle(address, frames)
-            except OpenQSEError as error:
-                self._send(address, encode_error(task_of(frames), error.at("QPU agent")))
-            except Exception as error:  # a defect must cost its message, not the QPU
-                log.exception("a message could not be handled")
-                failure = InternalError(repr(error), layer="QPU agent")
-                self._send(address, encode_error(task_of(frames), failure))
+            self._take(address, frames)
             if not int(router.getsockopt(zmq.EVENTS)) & _POLLIN:
                 return
 
-    def _handle(self, address: Address, frames: list[bytes]) -> None:
-        head = decode_header(frames)
+    def _take(self, address: Address, frames: list[bytes], bundled: bool = False) -> None:
+        try:
+            head = decode_header(frames)
+            if head.kind != Kind.BUNDLE:
+                self._handle(address, head, frames)
+            elif bundled:
+                raise ProtocolError("a bundle within a bundle")
+            else:
+                for message in unbundle(frames):
+                    self._take(address, message, bundled=True)
+        except OpenQSEError as error:
+            self._send(address, encode_error(task_of(frames), error.at("QPU agent")))
+        except Exception as error:  # a defect must cost its message, not the QPU
+            log.exception("a message could not be handled")
+            failure = InternalError(repr(error), layer="QPU agent")
+            self._send(address, encode_error(task_of(frames), failure))
+
+    def _handle(self, address: Address, head: Header, frames: list[bytes]) -> None:
         if head.kind in TASK_KINDS:
             self._submit(address, head, frames)
         elif head.kind == Kind.CANCEL:
@@ -317,14 +330,20 @@ class QPUAgent:
         if not self._in_flight[task.address]:
             del self._in_flight[task.address]
         if isinstance(outcome, OpenQSEError):
-            self._send(task.address, encode_error(task.id, outcome))
+            frames = encode_error(task.id, outcome)
         else:
             body, buffers = encode_outcome(outcome)
             try:
                 frames = encode(header(Kind.RESULT, task.id), body, buffers)
             except LimitExceeded as error:
                 frames = encode_error(task.id, error.at("QPU agent"))
-            self._send(task.address, frames)
+        self._results.setdefault(task.address, []).append(frames)
+
+    def _send_results(self) -> None:
+        for address, results in self._results.items():
+            for frames in bundled(results):
+                self._send(address, frames)
+        self._results.clear()
 
     # --- leases ----------------------------------------------------------------------------------
 
