@@ -54,9 +54,14 @@ static bool has_key(const char *text, size_t *key_length)
 	return *key_length > 0 && text[*key_length] == '=';
 }
 
+static bool begins(const char *name, size_t length, const char *prefix)
+{
+	return length > strlen(prefix) && memcmp(name, prefix, strlen(prefix)) == 0;
+}
+
 /*
  * Whether an agent may set this variable. It is root's program, but a defect in it must not be
- * able to load code into a job or to make Slurm's own commands misbehave there.
+ * able to load code into a job or to make other programs misbehave there.
  */
 static bool may_be_set(const char *name, size_t length)
 {
@@ -72,9 +77,8 @@ static bool may_be_set(const char *name, size_t length)
 	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)
 		if (length == strlen(allowed[i]) && memcmp(name, allowed[i], length) == 0)
 			return true;
-	if (length == strlen("PATH") && memcmp(name, "PATH", length) == 0)
-		return false;
-	return strncmp(name, "LD_", 3) != 0 && strncmp(name, "SLURM_", 6) != 0;
+	return begins(name, length, "OPENQSE_") || begins(name, length, "QRMI_JOB_") ||
+	       memmem(name, length, "_QRMI_JOB_", strlen("_QRMI_JOB_"));
 }
 
 int answer_read(const char *bytes, size_t size, struct answer *answer, char *why, size_t why_size)

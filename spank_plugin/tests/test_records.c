@@ -67,8 +67,8 @@ static void finds_the_end_of_a_block(void)
 
 static void reads_an_answer(void)
 {
-	static const char bytes[] = "VERSION=1\0STATUS=ok\0SET=OPENQSE_JOB_ID=7\0SET=A=b=c\0"
-				    "LATER=whatever\0LATER=again\0SET=E=\0"
+	static const char bytes[] = "VERSION=1\0STATUS=ok\0SET=OPENQSE_JOB_ID=7\0SET=OPENQSE_A=b=c\0"
+				    "LATER=whatever\0LATER=again\0SET=OPENQSE_E=\0"
 				    "SET=SLURM_JOB_QPU_TYPES=x\0ELAPSED_US=1234\0";
 	struct answer answer;
 	char name[HOOK_NAME_MAX + 1];
@@ -80,9 +80,9 @@ static void reads_an_answer(void)
 	CHECK_STR(answer_next_set(bytes, sizeof(bytes), &position, name), "7");
 	CHECK_STR(name, "OPENQSE_JOB_ID");
 	CHECK_STR(answer_next_set(bytes, sizeof(bytes), &position, name), "b=c");
-	CHECK_STR(name, "A");
+	CHECK_STR(name, "OPENQSE_A");
 	CHECK_STR(answer_next_set(bytes, sizeof(bytes), &position, name), "");
-	CHECK_STR(name, "E");
+	CHECK_STR(name, "OPENQSE_E");
 	CHECK_STR(answer_next_set(bytes, sizeof(bytes), &position, name), "x");
 	CHECK(!answer_next_set(bytes, sizeof(bytes), &position, name));
 	CHECK(!answer_next_set(bytes, sizeof(bytes), &position, name));
@@ -145,9 +145,10 @@ static void refuses_to_set_what_could_take_over_a_job(void)
 {
 	static const char *const names[] = {
 		"", "PATH", "LD_PRELOAD", "LD_", "SLURM_JOB_ID", "SLURM_", "SLURM_JOB_QPU_",
-		"SLURM_JOB_QPU_TYPES2", "1A", "A-B", "A B", "A\xff", "BASH_FUNC_ls%%",
+		"SLURM_JOB_QPU_TYPES2", "1A", "A-B", "A B", "A\xff", "BASH_FUNC_ls%%", "BASH_ENV",
+		"PYTHONPATH", "a9", "OPENQSE_", "OPENQSE_A-B",
 	};
-	static const char *const good[] = { "PATH2", "MYPATH", "LDX", "SLURMX", "_", "a9",
+	static const char *const good[] = { "OPENQSE_SOCKET", "QRMI_JOB_ID", "emu0_QRMI_JOB_X",
 					    "SLURM_JOB_QPU_RESOURCES" };
 	char bytes[512];
 	struct answer answer;
@@ -163,7 +164,7 @@ static void refuses_to_set_what_could_take_over_a_job(void)
 
 		CHECK(read_copy(bytes, (size_t)size, &answer) == 0);
 	}
-	CHECK(read_copy(BYTES("VERSION=1\0STATUS=ok\0SET=A\0\0"), &answer) == -1);
+	CHECK(read_copy(BYTES("VERSION=1\0STATUS=ok\0SET=OPENQSE_A\0\0"), &answer) == -1);
 	memset(bytes, 'A', sizeof(bytes));
 	memcpy(bytes, "SET=", 4);
 	memcpy(bytes + 4 + HOOK_NAME_MAX + 1, "=x\0", 4);
