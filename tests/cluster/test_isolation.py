@@ -41,7 +41,8 @@ def test_another_user_cannot_enter(jobs: Jobs, cluster: Cluster, held: dict[str,
     posing = f"OPENQSE_SOCKET={path} python -c 'import openqse; openqse.connect(timeout=2)'"
     output = jobs.run("srun", "-w", "c1", "bash", "-c", posing, user="bob", deadline=60)
     assert output.code != 0
-    assert "AgentUnavailable" in output.err
+    assert "openqse.errors.NoLease: client:" in output.err
+    assert "Is this process in the job step whose environment it has?" in output.err
 
     mine = ["--overlap", f"--jobid={held['job']}", "--qpu=emu0"]
     (line,) = jobs.srun(*mine, *python("intrude.py", path)).lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from containers import COMPUTE, Cluster, until
 from jobs import START, Jobs, python
 
@@ -118,3 +120,20 @@ def test_a_running_job_outlives_its_qpu_agent(jobs: Jobs, cluster: Cluster) -> N
     until(lambda: cluster.usage(job)[0]["tasks"] > charged + 100, START, "tasks go on")
     assert jobs.describe(job)["JobState"] == "RUNNING"
     assert len(jobs.lines(job)) == 2
+
+
+def test_a_job_attaches_again_after_its_node_agent_was_restarted(
+    jobs: Jobs, cluster: Cluster
+) -> None:
+    """The next step finds its way under the same lease, and the epilog ends it as ever."""
+    granted = jobs.run("salloc", "--no-shell", "--qpu=emu0:2", "-w", "c1", deadline=60)
+    (job,) = re.findall(r"Granted job allocation (\d+)", granted.err)
+    step = [f"--jobid={job}", "--qpu=emu0:2", *python("bell.py")]
+    (before,) = jobs.srun(*step).lines
+    cluster.check(["supervisorctl", "restart", "node-agent"], service="c1")
+    cluster.wait_ready("c1")
+    (after,) = jobs.srun(*step).lines
+    assert after["correlated"]
+    assert after["lease"] == before["lease"]
+    jobs.cancel(int(job))
+    until(lambda: cluster.leases() == [], TOLD, "the lease ended")
