@@ -20,7 +20,7 @@ from stack import Stack, eventually
 import openqse
 from openqse.device import Work
 from openqse.wire import limits
-from openqse.wire.frames import decode_body, decode_header, encode
+from openqse.wire.frames import decode_body, decode_header, encode, unbundle
 from openqse.wire.messages import Kind, header
 from openqse.wire.tasks import encode_work
 
@@ -41,19 +41,25 @@ class Peer:
     Attributes:
         envelope: what comes before each message.
         asks, answers: a good message, and the kind of its answer.
+        arrived: messages of a bundle that are still to be read.
     """
 
     socket: zmq.Socket[bytes]
     envelope: list[bytes]
     asks: list[Any] = field(default_factory=list)
     answers: Kind = Kind.ERROR
+    arrived: list[list[bytes]] = field(default_factory=list)
 
     def send(self, frames: list[Any]) -> None:
         self.socket.send_multipart([*self.envelope, *frames])
 
     def receive(self) -> tuple[Kind, bytes, dict[str, Any]]:
-        assert self.socket.poll(10_000), "no answer"
-        frames = self.socket.recv_multipart()[len(self.envelope) :]
+        if not self.arrived:
+            assert self.socket.poll(10_000), "no answer"
+            frames = self.socket.recv_multipart()[len(self.envelope) :]
+            bundle = decode_header(frames).kind == Kind.BUNDLE
+            self.arrived.extend(unbundle(frames) if bundle else [frames])
+        frames = self.arrived.pop(0)
         head = decode_header(frames)
         return Kind(head.kind), head.task, decode_body(frames)
 
@@ -275,6 +281,44 @@ def test_a_program_that_is_none(relayed: Peer, shared: Stack) -> None:
     for junk in (b"", b"junk", msgpack.packb([]), PROGRAM.encoded[:-1]):
         named = task(program=sha256(junk).digest(), attached=True)
         assert relayed.refuses([head, *named, junk]) == "program"
+
+
+@pytest.mark.parametrize(
+    "bundle",
+    [
+        b"",
+        b"\xc1",
+        msgpack.packb({}),
+        msgpack.packb("x"),
+        msgpack.packb([5]),
+        msgpack.packb([[5]]),
+        msgpack.packb([["text"]]),
+        msgpack.packb([[]]),
+        msgpack.packb([[b"junk"]]),
+        msgpack.packb([encode(header(Kind.BUNDLE), [])]),
+        msgpack.packb([encode(header(Kind.LEASES))] * 65),
+        b"\x91" * 2000,
+    ],
+    ids=lambda bundle: repr(bundle[:12]),
+)
+def test_malformed_bundles(relayed: Peer, bundle: bytes) -> None:
+    assert relayed.refuses([msgpack.packb(header(Kind.BUNDLE)), bundle]) == "protocol"
+
+
+def test_each_message_of_a_bundle_gets_its_own_answer(relayed: Peer) -> None:
+    named = [b"%d" % i for i in range(5)]
+    messages = [encode(header(Kind.RUN, name, lease="unknown")) for name in named]
+    messages[2] = [b"junk"]
+    relayed.send([msgpack.packb(header(Kind.BUNDLE)), msgpack.packb([*messages, relayed.asks])])
+    answers = [relayed.receive() for _ in range(6)]
+    assert [task for kind, task, _ in answers if kind == Kind.ERROR] == [
+        b"0",
+        b"1",
+        b"",
+        b"3",
+        b"4",
+    ]
+    assert [kind for kind, _, _ in answers].count(Kind.RESULT) == 1
 
 
 @pytest.mark.parametrize("kind", [Kind.RUN, Kind.EXPECTATION, Kind.CANCEL])

@@ -14,12 +14,14 @@ from openqse import errors
 from openqse.errors import LimitExceeded, OpenQSEError, ProtocolError
 from openqse.wire import limits
 from openqse.wire.frames import (
+    bundled,
     check_size,
     decode_body,
     decode_header,
     encode,
     encode_error,
     task_of,
+    unbundle,
 )
 from openqse.wire.messages import Header, Kind, Latency, header
 
@@ -229,3 +231,38 @@ def test_whatever_an_error_answer_holds_it_becomes_an_error(body: dict[str, Any]
 def test_an_errors_details_cannot_take_its_fields_names(key: str) -> None:
     received = errors.from_wire({"code": "device", "message": "m", "details": {key: "x"}})
     assert received.message == "m"
+
+
+messages = st.lists(st.binary(max_size=40_000), min_size=1, max_size=4)
+
+
+@checked
+@given(st.lists(messages, max_size=5), st.integers(1, 50))
+def test_bundles_give_back_their_messages_in_order_and_within_bounds(
+    some: list[list[bytes]], repeated: int
+) -> None:
+    sent = [encode(header(Kind.RUN), None, message) for message in some * repeated]
+    received: list[list[bytes]] = []
+    for frames in bundled(sent):
+        check_size(frames)
+        if decode_header(frames).kind == Kind.BUNDLE:
+            together = unbundle(frames)
+            assert 2 <= len(together) <= limits.MAX_BUNDLE_MESSAGES
+            assert sum(len(f) for message in together for f in message) <= limits.MAX_BUNDLE_BYTES
+            received += together
+        else:
+            received.append(frames)
+    assert received == sent
+
+
+@checked
+@given(st.binary(max_size=60) | plain.map(msgpack.packb))
+def test_random_bundles_raise_typed_errors_or_give_frames(body: bytes) -> None:
+    with contextlib.suppress(OpenQSEError):
+        for message in unbundle([b"", body]):
+            assert all(type(frame) is bytes for frame in message)
+
+
+def test_a_bundle_has_a_body() -> None:
+    with pytest.raises(ProtocolError):
+        unbundle([b""])
