@@ -140,7 +140,7 @@ class Cluster:
         """Starts a command (text is for a shell) that is killed after ``deadline`` seconds."""
         argv = ["bash", "-c", command] if isinstance(command, str) else list(command)
         if stdin:  # too long for an argument
-            path = self._put(service, "/tmp", f"stdin-{secrets.token_hex(4)}", stdin)
+            path = self._put(f"/home/{user}/cluster-tests", f"stdin-{secrets.token_hex(4)}", stdin)
             argv = ["bash", "-c", '"${@:2}" <"$1"', "bash", path, *argv]
         argv = ["timeout", "--kill-after=5", f"{deadline:g}", *argv]
         future = self._threads.submit(self._execute, argv, user, service, environment)
@@ -200,14 +200,14 @@ class Cluster:
 
     # --- files -----------------------------------------------------------------------------------
 
-    def _put(self, service: str, folder: str, name: str, text: str) -> str:
+    def _put(self, folder: str, name: str, text: str) -> str:
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
             entry = tarfile.TarInfo(name)
             entry.size = len(text.encode())
             entry.mode = 0o644
             tar.addfile(entry, io.BytesIO(text.encode()))
-        self._docker.containers.get(f"openqse-{service}").put_archive(folder, archive.getvalue())
+        self._docker.containers.get("openqse-login").put_archive(folder, archive.getvalue())
         return f"{folder}/{name}"
 
     def install_programs(self) -> None:
