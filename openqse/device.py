@@ -198,7 +198,11 @@ def typed_errors() -> Iterator[None]:
     except OpenQSEError:
         raise
     except Exception as error:
-        raise DeviceError(f"{type(error).__name__}: {error}", layer="device") from error
+        raise _device_error(error) from error
+
+
+def _device_error(error: Exception) -> DeviceError:
+    return DeviceError(f"{type(error).__name__}: {error}", layer="device")
 
 
 def execute(device: Device, prepared: Any, work: Work, stopped: Callable[[], bool]) -> Outcome:
@@ -207,13 +211,17 @@ def execute(device: Device, prepared: Any, work: Work, stopped: Callable[[], boo
     Raises:
         OpenQSEError: as the device says; ``DeviceError`` for anything else it raises.
     """
-    with typed_errors():
-        data: Samples | Expectations
+    data: Samples | Expectations
+    try:
         if work.observable is None:
             data = device.run(prepared, work.parameters, work.shots, work.seed, stopped)
         else:
             data = device.expectation(prepared, work.observable, work.parameters, stopped)
         return Outcome(data, device.calibration().id)
+    except OpenQSEError:
+        raise
+    except Exception as error:
+        raise _device_error(error) from error
 
 
 def load(name: str, profile: str | None = None) -> Device:

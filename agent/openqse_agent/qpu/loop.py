@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import signal
+import sqlite3
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
@@ -181,6 +182,10 @@ class QPUAgent:
             if task.id in self._tasks and task.should_stop():
                 assert task.stopped is not None
                 self._cancel(task, task.stopped)
+        try:
+            self._journal.settle()
+        except sqlite3.Error as error:
+            log.error("charges stay in the journal's log, the database cannot take them: %s", error)
         if now - self._checked > self._config.lease_ttl / 2:
             self._checked = now
             lapsed = self._leases.lapsed(now, self._config.lease_ttl)
@@ -255,7 +260,7 @@ class QPUAgent:
                 self._cancel(
                     task, TaskCancelled("the task was cancelled by its client", layer="QPU agent")
                 )
-        elif head.kind in _CONTROL and b"/" not in address[0]:  # a relay speaks for ranks
+        elif head.kind in _CONTROL and _speaker(address[0])[1] is None:  # a relay speaks for ranks
             _CONTROL[Kind(head.kind)](self, address, head, decode_body(frames))
         else:
             raise ProtocolError(

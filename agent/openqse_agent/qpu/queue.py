@@ -82,6 +82,8 @@ class FairQueue(Generic[Q]):
             return None
         while True:
             name, account = next(iter(self._accounts.items()))
+            if len(self._accounts) == 1:
+                account.credit = 1.0  # nobody to share with
             if account.credit < 1.0:
                 # A turn: credit in proportion to weight, scaled so that the heaviest waiting
                 # account can always pay for at least one task.

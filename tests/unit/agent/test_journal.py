@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -85,20 +86,52 @@ def test_usage_sums_each_job(path: Path) -> None:
     assert journal.usage(9) == []
 
 
-def test_charges_of_one_call_are_recorded_all_or_none(path: Path) -> None:
-    journal = Journal(path)
-    with pytest.raises(sqlite3.Error):
-        journal.charge([charge(b"t1"), charge(b"t2", shots="many")])
+def test_charges_of_one_call_are_recorded_all_or_none(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, write = Journal(path), os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[: len(data) // 2]))
+    with pytest.raises(OSError, match="No space left"):
+        journal.charge([charge(b"t1"), charge(b"t2")])
+    monkeypatch.undo()
     assert journal.usage() == []
+    journal.charge([charge(b"t3")])
+    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
+
+
+def test_charges_outlive_a_process_that_dies_before_it_settles_them(path: Path) -> None:
+    Journal(path).charge([charge(b"t1"), charge(b"t2")])
+    successor = Journal(path)
+    assert successor.usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000)]
+    assert path.with_suffix(".charges").stat().st_size == 0
+
+
+def test_a_charge_whose_writing_was_cut_short_was_never_handed_over(path: Path) -> None:
+    Journal(path).charge([charge(b"t1"), charge(b"t2")])
+    log = path.with_suffix(".charges")
+    log.write_bytes(log.read_bytes()[:-3])
+    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
+
+
+def test_charges_settled_twice_count_once(path: Path) -> None:
+    journal, log = Journal(path), path.with_suffix(".charges")
     journal.charge([charge(b"t1")])
-    assert journal.usage()[0].tasks == 1
+    unsettled = log.read_bytes()
+    journal.settle()
+    log.write_bytes(unsettled)  # as if the process had died between the two
+    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
 
 
-def test_two_openings_see_each_others_records(path: Path) -> None:
-    loop, executor = Journal(path), Journal(path)
-    executor.charge([charge(b"t1")])
-    loop.write_lease(lease(1))
-    assert loop.usage() == executor.usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
+def test_a_database_that_takes_no_more_leaves_charges_in_the_log(path: Path) -> None:
+    journal = Journal(path)
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    journal._db.execute("PRAGMA busy_timeout=0")
+    journal.charge([charge(b"t1")])
+    with pytest.raises(sqlite3.Error):
+        journal.settle()
+    blocker.close()
+    assert journal.usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
 
 
 def test_the_journal_is_for_the_agent_alone(path: Path) -> None:

@@ -187,7 +187,7 @@ def test_a_lost_qpu_agent_is_named(
 ) -> None:
     monkeypatch.setattr("openqse_agent.node.uplinks.LOST_AFTER", 0.5)
     stack.stop_qpu("emu0")
-    with pytest.raises(AgentUnavailable, match="QPU agent: the QPU agent of emu0 at .* does not"):
+    with pytest.raises(AgentUnavailable, match=r"QPU agent: the QPU agent of emu0 at .* does not"):
         rank.run(echo_program(), parameters=[1])
 
 
