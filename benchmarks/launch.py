@@ -1,6 +1,6 @@
 """What `--qpu` adds to the launch of a step, run on the login node.
 
-    python launch.py [--quick]
+python launch.py [--quick]
 """
 
 import json

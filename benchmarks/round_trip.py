@@ -1,6 +1,6 @@
 """Round trip of a prepared one-qubit, one-shot task from a rank, beside the bare chain.
 
-    srun --qpu=emu0 python round_trip.py HOST:PORT [--quick]
+srun --qpu=emu0 python round_trip.py HOST:PORT [--quick]
 """
 
 import json

@@ -1,6 +1,6 @@
 """Prepared one-shot tasks a second, 1,000 in flight from all ranks together, beside a bare chain.
 
-    srun --qpu=emu0 -n 4 --mpi=pmix python throughput.py HOST:PORT [--quick]
+srun --qpu=emu0 -n 4 --mpi=pmix python throughput.py HOST:PORT [--quick]
 """
 
 import json

@@ -1,7 +1,7 @@
 """Ground energy of a transverse-field Ising chain by a variational quantum eigensolver.
 
-Every MPI rank optimises the same parameters. An energy and its gradient by the parameter-shift rule take
-one task for each parameter; the ranks share these tasks, and the QPU shares itself among the ranks.
+Every MPI rank optimises the same parameters. An energy and its gradient by the parameter-shift rule
+take one task for each parameter; the ranks share these tasks, and the QPU shares itself among them.
 
     srun --qpu=emu0:2 -n 4 python vqe.py          # in a Slurm cluster with QPUs
     python vqe.py --qpu emulator                  # on a laptop, one process
