@@ -235,6 +235,7 @@ class Journal:
         # A record cut short was never handed over: its write had not returned.
         self._unsettled = list(unpacker)
         self.settle()
+        os.ftruncate(self._log, 0)  # what was cut short must not run into the next record
 
     def usage(self, job_id: int | None = None) -> list[JobUsage]:
         """What jobs were charged, in the order of their ids; one job's alone where given."""

@@ -182,3 +182,14 @@ def test_a_journal_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be used"):
         Journal(tmp_path / "file" / "emu0.sqlite")
+
+
+def test_a_charge_cut_short_alone_in_the_log_does_not_spoil_the_next(path: Path) -> None:
+    journal = Journal(path)
+    journal.charge([charge(b"t1")])
+    log = path.with_suffix(".charges")
+    cut = log.read_bytes()[:-4]
+    journal.close()
+    log.write_bytes(cut)
+    Journal(path).charge([charge(b"t2")])  # never closed
+    assert [u.tasks for u in Journal(path).usage()] == [2]
