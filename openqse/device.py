@@ -132,7 +132,8 @@ class DeviceStatus:
 
 
 class Device(Protocol):
-    """A QPU driver. Called from one thread at a time, never from an event loop.
+    """A QPU driver. ``prepare``, ``run`` and ``expectation`` are called one at a time; what else
+    there is must answer at any moment, from any thread, without waiting for hardware.
 
     ``stopped`` is asked between slices of a run; once it is true the device raises
     ``TaskCancelled`` as soon as it can.
@@ -217,6 +218,8 @@ def execute(device: Device, prepared: Any, work: Work, stopped: Callable[[], boo
             data = device.run(prepared, work.parameters, work.shots, work.seed, stopped)
         else:
             data = device.expectation(prepared, work.observable, work.parameters, stopped)
+        if not 0 <= data.qpu_time_ns < 2**63:
+            raise ValueError(f"a QPU time of {data.qpu_time_ns} ns")
         return Outcome(data, device.calibration().id)
     except OpenQSEError:
         raise

@@ -217,7 +217,11 @@ class NodeAgent:
         return listener
 
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError as error:  # out of descriptors, or the plugin has hung up already
+            log.error("a hook request could not be accepted: %s", error)
+            return
         connection.setblocking(False)
         _, uid, _ = _peer_credentials(connection)
         if uid not in (0, os.geteuid()):

@@ -51,6 +51,22 @@ def test_a_thousand_tasks_each_give_their_own_result_once(rank: openqse.QPU) -> 
     assert rank.usage.tasks == 1000
 
 
+def test_map_gives_a_task_and_a_future_to_each_parameter_set(rank: openqse.QPU) -> None:
+    futures = rank.map(echo_program(), [[i] for i in range(100)], shots=2)
+    assert [value_of(future.result(10)) for future in futures] == list(range(100))
+    assert len({future.task_id for future in futures}) == 100
+    assert (rank.usage.tasks, rank.usage.qpu_time_ns) == (100, 200 * 1000)
+
+
+def test_a_device_that_reports_an_absurd_qpu_time_is_refused(
+    rank: openqse.QPU, stack: Stack
+) -> None:
+    stack.qpus["emu0"].device.SHOT_NS = 2**63
+    with pytest.raises(DeviceError, match="a QPU time of"):
+        rank.run(echo_program(), parameters=[1], shots=1)
+    assert stack.qpus["emu0"].agent._journal.usage() == []
+
+
 def test_a_program_is_prepared_once(rank: openqse.QPU, stack: Stack) -> None:
     for i in range(5):
         rank.run(echo_program(), parameters=[i], shots=1)
