@@ -3,7 +3,7 @@
 from openqse.errors import OpenQSEError
 from openqse.program.circuit import Angle, Circuit, CircuitBuilder
 from openqse.program.observable import PauliSum
-from openqse.session import (
+from openqse.qpu import (
     QPU,
     ExpectationResult,
     Future,
@@ -11,8 +11,8 @@ from openqse.session import (
     Result,
     Usage,
     as_completed,
-    connect,
 )
+from openqse.session import connect
 
 __all__ = [
     "QPU",

@@ -11,7 +11,7 @@ from typing import Any
 
 from openqse import device
 from openqse.errors import DeadlineExceeded, OpenQSEError, TaskCancelled
-from openqse.session import QPU, Future, Request
+from openqse.qpu import QPU, Future, Request
 
 
 def device_names() -> set[str]:

@@ -31,7 +31,7 @@ from openqse.errors import (
     UnknownProgram,
     from_wire,
 )
-from openqse.session import QPU, Future, Lease, Request
+from openqse.qpu import QPU, Future, Lease, Request
 from openqse.wire import limits
 from openqse.wire.frames import (
     Frame,

@@ -15,7 +15,6 @@ import pytest
 from stack import ScriptedDevice, eventually
 
 import openqse
-from openqse import session
 from openqse.errors import (
     ArgumentError,
     ConfigurationError,
@@ -26,6 +25,7 @@ from openqse.errors import (
     ProgramError,
     TaskCancelled,
 )
+from openqse.qpu import _task_id
 
 
 class Point:
@@ -282,12 +282,12 @@ def test_closing_ends_the_devices_thread(driver: ScriptedDevice) -> None:
 
 
 def test_task_ids_are_unique_and_those_of_a_forked_child_are_its_own() -> None:
-    here = [session._task_id() for _ in range(100)]
+    here = [_task_id() for _ in range(100)]
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            os.write(write, b"".join(session._task_id() for _ in range(100)))
+            os.write(write, b"".join(_task_id() for _ in range(100)))
         finally:
             os._exit(0)
     os.waitpid(child, 0)
@@ -295,7 +295,7 @@ def test_task_ids_are_unique_and_those_of_a_forked_child_are_its_own() -> None:
     with os.fdopen(read, "rb") as pipe:
         data = pipe.read()
     there = [data[i : i + 16] for i in range(0, len(data), 16)]
-    here += [session._task_id() for _ in range(100)]
+    here += [_task_id() for _ in range(100)]
     assert len(there) == 100
     assert len({*here, *there}) == 300
     assert {len(task) for task in here} == {16}

@@ -55,6 +55,7 @@ from openqse_agent import config as configuration
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import Lease, LeaseTable, Mode
+from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
 
 log = logging.getLogger("qpu-agent")
@@ -635,7 +636,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         qpu = site.qpu(arguments.qpu)
         driver = device.load(qpu.device, qpu.profile)
-        client = slurm.connect(config.slurm.client, config.slurm.timeout)
+        client = choice.connect(config.slurm.client, config.slurm.timeout)
         agent = QPUAgent(config, qpu, driver, client)
     except ConfigurationError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")

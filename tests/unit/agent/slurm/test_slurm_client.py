@@ -22,7 +22,8 @@ from contract import agree, fails, tells
 
 from openqse.errors import ConfigurationError, SlurmError
 from openqse_agent.slurm.binding import Binding
-from openqse_agent.slurm.client import Job, SlurmClient, connect
+from openqse_agent.slurm.choice import connect
+from openqse_agent.slurm.client import Job, SlurmClient
 from openqse_agent.slurm.commands import Commands
 
 HERE = Path(__file__).parent
