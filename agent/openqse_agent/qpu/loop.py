@@ -10,14 +10,12 @@ import argparse
 import heapq
 import logging
 import os
-import secrets
 import signal
 import sqlite3
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from hashlib import sha256
 from itertools import count
 from typing import Any
@@ -28,7 +26,6 @@ from openqse import device
 from openqse.errors import (
     ConfigurationError,
     InternalError,
-    LeaseDenied,
     LimitExceeded,
     NoLease,
     OpenQSEError,
@@ -52,9 +49,10 @@ from openqse.wire.frames import (
 from openqse.wire.messages import TASK_KINDS, Header, Kind, Latency, header
 from openqse.wire.tasks import decode_work, encode_outcome
 from openqse_agent import config as configuration
+from openqse_agent.qpu.admission import Address, Admission, speaker
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal import Journal
-from openqse_agent.qpu.leases import Lease, LeaseTable, Mode
+from openqse_agent.qpu.leases import Lease, LeaseTable
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
 
@@ -65,15 +63,8 @@ _TICK_MS = 200
 _DRAIN = 256
 #: Bytes of encoded programs kept for tasks that name one by its hash.
 _PROGRAM_BYTES = 256 * 2**20
-#: Reasons kept of leases that have ended, to tell those who still believe in them.
-_ENDED_KEPT = 4096
-#: Seconds for which shares read from Slurm are good.
-_SHARES_FOR = 60.0
 
 _POLLIN = int(zmq.POLLIN)
-
-#: Envelope of an answer: routing id of the relay or the node agent, and of the session.
-Address = tuple[bytes, bytes]
 
 
 class QPUAgent:
@@ -89,13 +80,15 @@ class QPUAgent:
         self._config = config.qpu
         self._qpu = qpu
         self._device = driver
-        self._capabilities = driver.capabilities.to_wire()
-        self._slurm = client
         self._running = True
         self._context: zmq.Context[Any] = zmq.Context()
         self._router = self._listen()
         path = config.qpu.state_dir / f"{qpu.name}.sqlite"
-        self._journal = Journal(path)
+        try:
+            self._journal = Journal(path)
+        except ConfigurationError:
+            self._context.destroy(linger=0)
+            raise
         self._leases = LeaseTable(qpu.name, qpu.slots, self._journal.restore(time.monotonic()))
         self._executor = Executor(driver, self._journal, config.qpu.programs)
         self._tasks: dict[bytes, Task] = {}
@@ -105,10 +98,26 @@ class QPUAgent:
         self._order = count()
         self._programs: OrderedDict[bytes, bytes] = OrderedDict()
         self._program_bytes = 0
-        self._joining: dict[int, list[tuple[Address, Header, dict[str, Any]]]] = {}
-        self._ended: OrderedDict[str, str] = OrderedDict()
-        self._shares_read = -_SHARES_FOR
-        self._checked = time.monotonic()
+        self._admission = Admission(
+            qpu,
+            self._leases,
+            config.qpu.lease_ttl,
+            self._journal,
+            client,
+            driver.capabilities.to_wire(),
+            ask=self._ask,
+            send=self._send,
+            on_end=self._drop,
+            set_weight=self._executor.set_weight,
+        )
+        self._control: dict[str, Callable[[Address, Header, dict[str, Any]], None]] = {
+            Kind.ATTACH: self._admission.attach,
+            Kind.DETACH: self._admission.detach,
+            Kind.HEARTBEAT: self._admission.heartbeat,
+            Kind.LEASES: self._admission.list_leases,
+            Kind.STATUS: self._status,
+            Kind.USAGE: self._usage,
+        }
         # Answers of slurmctld come back to the loop as calls to make.
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="slurm")
         self._calls: deque[Callable[[], None]] = deque()
@@ -187,12 +196,7 @@ class QPUAgent:
             self._journal.settle()
         except sqlite3.Error as error:
             log.error("charges stay in the journal's log, the database cannot take them: %s", error)
-        if now - self._checked > self._config.lease_ttl / 2:
-            self._checked = now
-            lapsed = self._leases.lapsed(now, self._config.lease_ttl)
-            if lapsed:
-                ids = [lease.job_id for lease in lapsed]
-                self._ask(lambda: self._slurm.jobs(ids), self._reconcile)
+        self._admission.tick(now)
 
     def _shut_down(self) -> None:
         log.info("stopping; leases stay in the journal")
@@ -261,8 +265,10 @@ class QPUAgent:
                 self._cancel(
                     task, TaskCancelled("the task was cancelled by its client", layer="QPU agent")
                 )
-        elif head.kind in _CONTROL and _speaker(address[0])[1] is None:  # a relay speaks for ranks
-            _CONTROL[Kind(head.kind)](self, address, head, decode_body(frames))
+        elif (
+            head.kind in self._control and speaker(address[0])[1] is None
+        ):  # a relay speaks for ranks
+            self._control[head.kind](address, head, decode_body(frames))
         else:
             raise ProtocolError(
                 f"a QPU agent takes no {head.kind!r} messages from here", layer="QPU agent"
@@ -274,7 +280,7 @@ class QPUAgent:
     # --- tasks -----------------------------------------------------------------------------------
 
     def _lease(self, address: Address, head: Header) -> Lease:
-        node, job_id = _speaker(address[0])
+        node, job_id = speaker(address[0])
         if job_id is None:
             raise NoLease("only a job's relay sends tasks", layer="QPU agent")
         return self._leases.check(head.lease, head.generation, node, job_id)
@@ -351,211 +357,8 @@ class QPUAgent:
                 self._send(address, frames)
         self._results.clear()
 
-    # --- leases ----------------------------------------------------------------------------------
-
-    def _attach(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        for key in ("job_id", "uid", "restart_count", "slots"):
-            if type(body.get(key)) is not int or body[key] < 0:
-                raise ProtocolError(f"an attach needs the number {key!r}", layer="QPU agent")
-        if body.get("node") != _speaker(address[0])[0]:
-            raise ProtocolError("an attach in the name of another node", layer="QPU agent")
-        if body.get("mode") not in list(Mode):
-            raise ProtocolError(f"unknown mode {body.get('mode')!r}", layer="QPU agent")
-        lease = self._leases.of_job(body["job_id"])
-        if lease is not None and lease.restart_count != body["restart_count"]:
-            self._end(lease, "its job was requeued")
-            lease = None
-        if lease is not None:
-            self._join(lease, address, head, body, slurm_us=0)
-            return
-        waiting = self._joining.setdefault(body["job_id"], [])
-        waiting.append((address, head, body))
-        if len(waiting) > 1:
-            return  # the job's other nodes wait for the same answer
-        self._ask_admission(body["job_id"], [], time.monotonic())
-
-    def _ask_admission(self, job_id: int, others: list[int], began: float) -> None:
-        """Asks slurmctld what a job holds, and after others where that is needed to judge it."""
-        ids = [job_id, *others]
-        self._ask(
-            lambda: self._slurm.jobs(ids),
-            lambda answer: self._admit(job_id, others, began, answer),
-        )
-
-    def _admit(self, job_id: int, others: list[int], began: float, answer: Any) -> None:
-        """Grants the lease for which nodes of a job wait, or tells them why not."""
-        if not self._joining.get(job_id):  # its nodes have left again, or were answered already
-            self._joining.pop(job_id, None)
-            return
-        lease: Lease | None = None
-        refusal: OpenQSEError = LeaseDenied(f"job {job_id} has left", layer="QPU agent")
-        try:
-            if isinstance(answer, OpenQSEError):
-                raise answer
-            self._revoke_ended(others, answer)
-            asker = answer.get(job_id)
-            leader = asker.leader if asker is not None and asker.running else job_id
-            if leader not in answer and leader not in others:
-                self._ask_admission(job_id, [leader, *others], began)
-                return
-            body = self._joining[job_id][0][2]
-            holder = self._holder(answer.get(leader), job_id, body)
-            lease = self._leases.of_job(leader)
-            if lease is None:
-                holders = [held.job_id for held in self._leases]
-                short = holder.licences[self._qpu.licence] > self._leases.free
-                if short and not set(holders) <= set(others):
-                    # Slurm may have given the licences of a job that has just ended to this one
-                    # before its epilog was heard here: ask after those who still hold leases too.
-                    self._ask_admission(job_id, [*others, *holders], began)
-                    return
-                lease = self._grant(holder, body)
-            lease.jobs.add(job_id)
-        except OpenQSEError as error:
-            refusal = error
-        except Exception as error:  # a defect must not leave the job's nodes waiting
-            log.exception("job %d could not be admitted", job_id)
-            refusal = InternalError(repr(error), layer="QPU agent")
-        slurm_us = int((time.monotonic() - began) * 1e6)
-        for address, head, body in self._joining.pop(job_id):
-            try:
-                if lease is None:
-                    raise refusal
-                self._join(lease, address, head, body, slurm_us)
-            except OpenQSEError as error:
-                log.warning("job %d is not attached: %s", job_id, error)
-                self._send(address, encode_error(head.task, error))
-        if lease is not None and not lease.nodes:
-            self._end(lease, "no node joined it")
-
-    def _holder(self, job: slurm.Job | None, job_id: int, body: dict[str, Any]) -> slurm.Job:
-        """The job that holds the licences, as slurmctld knows it, whatever the node was told.
-
-        Raises:
-            LeaseDenied: it holds no slot of this QPU, or is not whose the node says.
-        """
-        name = self._qpu.name
-        if job is None or not job.running or not job.licences.get(self._qpu.licence):
-            raise LeaseDenied(
-                f"job {job_id} holds no slot of {name}",
-                layer="slurmctld",
-                remedy=f"Ask for it when the job is submitted: --qpu={name}",
-            )
-        if job.uid != body["uid"]:
-            raise LeaseDenied(
-                f"job {job_id} belongs to uid {job.uid}, not {body['uid']}", layer="slurmctld"
-            )
-        return job
-
-    def _grant(self, job: slurm.Job, body: dict[str, Any]) -> Lease:
-        lease = Lease(
-            id=secrets.token_hex(8),
-            job_id=job.id,
-            uid=job.uid,
-            user=job.user,
-            account=job.account,
-            slots=job.licences[self._qpu.licence],
-            mode=Mode(body["mode"]),
-            restart_count=body["restart_count"],
-            generation=1,
-            ends_at=job.end_time,
-            renewed_at=time.monotonic(),
-        )
-        self._leases.grant(lease)
-        self._journal.write_lease(lease)
-        log.info("job %d (%s) holds %d slot(s): %s", job.id, job.account, lease.slots, lease.id)
-        now = time.monotonic()
-        if now - self._shares_read > _SHARES_FOR:
-            self._shares_read = now
-            self._ask(self._slurm.shares, self._weigh)
-        return lease
-
-    def _weigh(self, shares: dict[str, float] | OpenQSEError) -> None:
-        if isinstance(shares, OpenQSEError):
-            log.warning("shares not read, weights stay as they are: %s", shares)
-            return
-        for account, share in shares.items():
-            if share > 0:
-                self._executor.set_weight(account, share)
-
-    def _join(
-        self, lease: Lease, address: Address, head: Header, body: dict[str, Any], slurm_us: int
-    ) -> None:
-        self._leases.join(
-            lease, _speaker(address[0])[0], body["slots"], body["mode"], time.monotonic()
-        )
-        self._journal.write_lease(lease)
-        answer = {
-            "slots": lease.slots,
-            "mode": lease.mode,
-            "time_left": None if lease.ends_at is None else max(0.0, lease.ends_at - time.time()),
-            "capabilities": self._capabilities,
-            "slurm_us": slurm_us,
-        }
-        self._send(
-            address,
-            encode(
-                header(Kind.LEASE, head.task, lease=lease.id, generation=lease.generation), answer
-            ),
-        )
-
-    def _detach(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        job_id = body.get("job_id")
-        if type(job_id) is not int:
-            raise ProtocolError("a detach names its job", layer="QPU agent")
-        waiting = self._joining.get(job_id, [])
-        waiting[:] = [entry for entry in waiting if entry[0] != address]
-        lease = self._leases.leave(job_id, _speaker(address[0])[0])
-        if lease is not None:
-            self._ended_now(lease, "released")
-        else:
-            still = self._leases.of_job(job_id)
-            if still is not None:
-                self._journal.write_lease(still)
-        self._send(address, encode(header(Kind.DETACHED, head.task)))
-
-    def _heartbeat(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        claimed = body.get("leases")
-        if not isinstance(claimed, list) or not all(type(x) is str for x in claimed):
-            raise ProtocolError("a heartbeat lists leases", layer="QPU agent")
-        renewed = self._leases.renew(claimed, _speaker(address[0])[0], time.monotonic())
-        revoked = {
-            lease: self._ended.get(lease, f"the QPU agent of {self._qpu.name} does not know it")
-            for lease in claimed
-            if lease not in renewed
-        }
-        answer = {"leases": renewed, "revoked": revoked}
-        self._send(address, encode(header(Kind.PONG, head.task), answer))
-
-    def _reconcile(self, answer: Any) -> None:
-        """Ends lapsed leases of jobs that slurmctld says have ended, and only those."""
-        if isinstance(answer, OpenQSEError):
-            log.warning("lapsed leases are kept, slurmctld cannot be asked: %s", answer)
-            return
-        now = time.monotonic()
-        lapsed = self._leases.lapsed(now, self._config.lease_ttl)
-        self._revoke_ended([lease.job_id for lease in lapsed], answer)
-        for lease in lapsed:
-            lease.renewed_at = now  # of running jobs: asked again after another TTL
-
-    def _revoke_ended(self, ids: list[int], jobs: dict[int, slurm.Job]) -> None:
-        for job_id in ids:
-            lease = self._leases.of_job(job_id)
-            job = jobs.get(job_id)
-            if lease is not None and (job is None or not job.running):
-                self._end(lease, "its job has ended")
-
-    def _end(self, lease: Lease, reason: str) -> None:
-        log.warning("lease %s of job %d revoked: %s", lease.id, lease.job_id, reason)
-        self._leases.end(lease)
-        self._ended_now(lease, f"the lease of {self._qpu.name} was revoked: {reason}")
-
-    def _ended_now(self, lease: Lease, reason: str) -> None:
-        log.info("lease %s of job %d ended: %s", lease.id, lease.job_id, reason)
-        self._journal.end_lease(lease, reason)
-        self._ended[lease.id] = reason
-        if len(self._ended) > _ENDED_KEPT:
-            self._ended.popitem(last=False)
+    def _drop(self, lease: Lease, reason: str) -> None:
+        """Ends the tasks of a lease that has ended."""
         for task in [task for task in self._tasks.values() if task.lease is lease]:
             self._cancel(task, NoLease(reason, layer="QPU agent"))
 
@@ -579,23 +382,6 @@ class QPUAgent:
             },
         )
 
-    def _list_leases(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        leases = [
-            {
-                "qpu": self._qpu.name,
-                "id": lease.id,
-                "job_id": lease.job_id,
-                "user": lease.user,
-                "account": lease.account,
-                "slots": lease.slots,
-                "mode": lease.mode,
-                "generation": lease.generation,
-                "nodes": sorted(lease.nodes),
-            }
-            for lease in self._leases
-        ]
-        self._report(address, head, {"leases": leases})
-
     def _usage(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         job_id = body.get("job_id")
         if job_id is not None and not (type(job_id) is int and 0 <= job_id < 2**32):
@@ -605,24 +391,6 @@ class QPUAgent:
 
     def _report(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         self._send(address, encode(header(Kind.REPORT, head.task), body))
-
-
-_CONTROL: dict[Kind, Callable[[QPUAgent, Address, Header, dict[str, Any]], None]] = {
-    Kind.ATTACH: QPUAgent._attach,
-    Kind.DETACH: QPUAgent._detach,
-    Kind.HEARTBEAT: QPUAgent._heartbeat,
-    Kind.STATUS: QPUAgent._status,
-    Kind.LEASES: QPUAgent._list_leases,
-    Kind.USAGE: QPUAgent._usage,
-}
-
-
-@lru_cache(maxsize=4096)
-def _speaker(routing_id: bytes) -> tuple[str, int | None]:
-    """Which node speaks, and for which job: NODE-RUN or a relay's NODE-RUN/JOB/NUMBER."""
-    agent, *relay = routing_id.decode(errors="replace").split("/")
-    job_id = int(relay[0]) if len(relay) == 2 and relay[0].isdecimal() else None
-    return agent.rpartition("-")[0], job_id
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -317,7 +317,7 @@ def test_a_requeued_job_gets_a_new_lease(shared: Stack) -> None:
     assert first != second
     granted = lease(shared)
     assert (granted.id, granted.restart_count, granted.nodes) == (second, 1, {"c1"})
-    assert shared.qpus["emu0"].agent._ended[first]
+    assert shared.qpus["emu0"].agent._admission._ended[first]
     shared.detach(7)
 
 
@@ -425,8 +425,8 @@ def test_a_lease_that_is_renewed_does_not_lapse(
     stack.slurm.submit(7, {"qpu_emu0": 1})
     stack.attach(7, "emu0")
     agent = stack.qpus["emu0"].agent
-    checked = agent._checked
-    eventually(lambda: agent._checked > checked + 1.2)
+    checked = agent._admission._checked
+    eventually(lambda: agent._admission._checked > checked + 1.2)
     assert stack.slurm.questions == [[7]]
 
 
