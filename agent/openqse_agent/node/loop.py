@@ -128,6 +128,8 @@ class NodeAgent:
         for stale in self._runtime.glob("job-*"):  # their sockets died with the last run
             log.warning("removing %s, left by an earlier run of this agent", stale)
             shutil.rmtree(stale)
+        self._stopped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._watch(self._stopped, lambda: None)
         self._zap = self._context.socket(zmq.REP)
         self._zap.bind("inproc://zeromq.zap.01")
         self._watch(self._zap, partial(self._authenticate, self._zap))
@@ -156,7 +158,9 @@ class NodeAgent:
 
     def stop(self) -> None:
         """Ends ``run``; may be called from a signal handler."""
-        self._running = False
+        if self._running:
+            self._running = False
+            os.eventfd_write(self._stopped, 1)
 
     def _watch(self, ready: Any, handler: Callable[[], None]) -> None:
         self._by_socket[ready] = handler
@@ -198,6 +202,7 @@ class NodeAgent:
         for hook in self._hooks.values():
             hook.connection.close()
         self._listener.close()
+        os.close(self._stopped)
         (self._runtime / HOOK_SOCKET).unlink(missing_ok=True)
         self._context.destroy(linger=200)
 

@@ -184,7 +184,9 @@ class QPUAgent:
 
     def stop(self) -> None:
         """Ends ``run``; may be called from a signal handler."""
-        self._running = False
+        if self._running:
+            self._running = False
+            os.eventfd_write(self._called, 1)
 
     def _tick(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] < now:
