@@ -96,6 +96,12 @@ class LeaseDenied(OpenQSEError):
     code = "lease-denied"
 
 
+class NotAuthorised(OpenQSEError):
+    """Whoever asks has not proven, by its key, that it may."""
+
+    code = "not-authorised"
+
+
 class AgentUnavailable(OpenQSEError):
     """An agent does not answer within its deadline."""
 

@@ -60,9 +60,15 @@ class SlurmConfig:
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """The file; every table and key may be left out."""
+    """The file; every table and key may be left out.
+
+    Attributes:
+        keys: the folder of this host's secret keys (``openqse-keys``); needed where the site file
+            has keys.
+    """
 
     site: Path = site.DEFAULT_PATH
+    keys: Path = Path("/etc/openqse/keys")
     log_level: str = "info"
     node: NodeConfig = field(default_factory=NodeConfig)
     qpu: QPUConfig = field(default_factory=QPUConfig)

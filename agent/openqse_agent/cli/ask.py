@@ -12,6 +12,7 @@ from openqse.errors import AgentUnavailable, OpenQSEError, from_wire
 from openqse.site import SiteQPU
 from openqse.wire.frames import decode_body, decode_header, encode
 from openqse.wire.messages import Kind, header
+from openqse_agent import keys
 
 
 def ask(
@@ -26,6 +27,7 @@ def ask(
     sockets: dict[str, zmq.Socket[bytes]] = {}
     answers: dict[str, dict[str, Any] | OpenQSEError] = {}
     poller = zmq.Poller()
+    guest = keys.Pair.of_a_guest()
     try:
         for qpu in qpus:
             answers[qpu.name] = AgentUnavailable(
@@ -34,6 +36,7 @@ def ask(
                 remedy=f"Check openqse-qpu-agent {qpu.name} on its host",
             )
             socket = sockets[qpu.name] = context.socket(zmq.DEALER)
+            guest.use(socket, keys.of_qpu(qpu))
             socket.connect(qpu.endpoint)
             socket.send_multipart([b"", *encode(header(kind), body)])
             poller.register(socket, zmq.POLLIN)

@@ -25,6 +25,7 @@ from typing import Any
 import zmq
 
 from openqse.errors import (
+    ConfigurationError,
     InternalError,
     LeaseDenied,
     NoLease,
@@ -44,6 +45,7 @@ from openqse.wire.frames import (
 )
 from openqse.wire.messages import Header, Kind, header
 from openqse_agent import config as configuration
+from openqse_agent import keys
 from openqse_agent.node import hooks
 from openqse_agent.node.relays import Relay, bind_private, limit
 from openqse_agent.node.sessions import Attaching, Holding, Job
@@ -113,6 +115,12 @@ class NodeAgent:
         self._window = config.qpu.tasks_per_session
         self._site = site
         self._name = name
+        guarded = any(qpu.key for qpu in site.qpus.values())
+        self._pair = (
+            keys.Pair.read(config.keys / f"{keys.NODE}.secret")
+            if guarded
+            else keys.Pair.of_a_guest()
+        )
         self._context: zmq.Context[Any] = zmq.Context()
         self._poller = zmq.Poller()
         self._running = True
@@ -135,7 +143,9 @@ class NodeAgent:
         self._watch(self._zap, partial(self._authenticate, self._zap))
         self._uplinks: dict[str, Uplink] = {}
         for qpu in site.qpus.values():
-            uplink = self._uplinks[qpu.name] = Uplink(self._context, qpu, self._identity.encode())
+            uplink = self._uplinks[qpu.name] = Uplink(
+                self._context, qpu, self._identity.encode(), self._pair
+            )
             self._watch(uplink.socket, partial(self._from_qpu, uplink))
         self._listener = self._listen()
 
@@ -413,6 +423,8 @@ class NodeAgent:
             domain=str(job.id).encode(),
             endpoint=self._site.qpu(qpu).endpoint,
             identity=self._identity,
+            pair=self._pair,
+            server_key=self._uplinks[qpu].server_key,
         )
         self._watch(relay.zap, partial(self._authenticate, relay.zap))
 
@@ -618,7 +630,10 @@ def main(argv: list[str] | None = None) -> int:
         help="this node's name in messages and logs (default: %(default)s)",
     )
     arguments, config, site = configuration.parse(parser, argv)
-    agent = NodeAgent(config, site, arguments.name)
+    try:
+        agent = NodeAgent(config, site, arguments.name)
+    except ConfigurationError as error:
+        parser.exit(2, f"{parser.prog}: {error.at('node agent')}\n")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
     agent.run()

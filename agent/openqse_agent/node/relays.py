@@ -18,6 +18,7 @@ from typing import Any
 import zmq
 
 from openqse.wire import limits
+from openqse_agent.keys import Pair
 
 log = logging.getLogger("node-agent")
 
@@ -34,7 +35,15 @@ class Relay:
     """
 
     def __init__(
-        self, path: Path, uid: int, gid: int, domain: bytes, endpoint: str, identity: str
+        self,
+        path: Path,
+        uid: int,
+        gid: int,
+        domain: bytes,
+        endpoint: str,
+        identity: str,
+        pair: Pair,
+        server_key: bytes | None,
     ) -> None:
         self._context: zmq.Context[Any] = zmq.Context()
         self.path = path
@@ -51,6 +60,7 @@ class Relay:
             back.setsockopt(
                 zmq.ROUTING_ID, f"{identity}/{domain.decode()}/{next(_numbers)}".encode()
             )
+            pair.use(back, server_key)
             back.setsockopt(zmq.RECONNECT_IVL, 50)
             back.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
             back.connect(endpoint)

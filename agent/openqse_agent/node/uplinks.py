@@ -11,6 +11,8 @@ from openqse.errors import AgentUnavailable
 from openqse.site import SiteQPU
 from openqse.wire.frames import encode
 from openqse.wire.messages import Kind, header
+from openqse_agent import keys
+from openqse_agent.keys import Pair
 from openqse_agent.node.relays import limit
 
 #: Seconds between heartbeats to a QPU agent of which this node holds leases.
@@ -22,8 +24,12 @@ LOST_AFTER = 4.0
 class Uplink:
     """The node agent's own connection to one QPU agent; tasks have theirs (``relays``)."""
 
-    def __init__(self, context: zmq.Context[Any], qpu: SiteQPU, identity: bytes) -> None:
+    def __init__(
+        self, context: zmq.Context[Any], qpu: SiteQPU, identity: bytes, pair: Pair
+    ) -> None:
         self.qpu = qpu
+        self.server_key = keys.of_qpu(qpu)
+        self._pair = pair
         self._context = context
         self._identity = identity
         self._waiting_since: float | None = None
@@ -37,6 +43,7 @@ class Uplink:
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         socket.setsockopt(zmq.ROUTING_ID, self._identity)
+        self._pair.use(socket, self.server_key)
         socket.connect(self.qpu.endpoint)
         return socket
 

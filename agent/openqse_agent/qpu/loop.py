@@ -18,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -28,6 +29,7 @@ from openqse.errors import (
     InternalError,
     LimitExceeded,
     NoLease,
+    NotAuthorised,
     OpenQSEError,
     ProtocolError,
     TaskCancelled,
@@ -49,6 +51,7 @@ from openqse.wire.frames import (
 from openqse.wire.messages import TASK_KINDS, Header, Kind, Latency, header
 from openqse.wire.tasks import decode_work, encode_outcome
 from openqse_agent import config as configuration
+from openqse_agent import keys
 from openqse_agent.qpu.admission import Address, Admission, speaker
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal import Journal
@@ -63,6 +66,9 @@ _TICK_MS = 200
 _DRAIN = 256
 #: Bytes of encoded programs kept for tasks that name one by its hash.
 _PROGRAM_BYTES = 256 * 2**20
+
+#: What anybody may ask.
+_FOR_ALL = frozenset({Kind.STATUS, Kind.LEASES, Kind.USAGE})
 
 _POLLIN = int(zmq.POLLIN)
 
@@ -82,6 +88,7 @@ class QPUAgent:
         self._device = driver
         self._running = True
         self._context: zmq.Context[Any] = zmq.Context()
+        self._guard = self._open_guard(config.keys)
         self._router = self._listen()
         path = config.qpu.state_dir / f"{qpu.name}.sqlite"
         try:
@@ -125,6 +132,27 @@ class QPUAgent:
         self._poller = zmq.Poller()
         for ready in (self._router, self._executor.ready, self._called):
             self._poller.register(ready, zmq.POLLIN)
+        if self._guard is not None:
+            self._poller.register(self._guard.zap, zmq.POLLIN)
+
+    def _open_guard(self, directory: Path) -> keys.Guard | None:
+        public = keys.of_qpu(self._qpu)
+        if public is None:
+            log.warning(
+                "the site file has no key for %s: messages are in the clear, and whoever reaches "
+                "its port can speak for a node",
+                self._qpu.name,
+            )
+            return None
+        path = directory / f"{self._qpu.name}.secret"
+        secret = keys.read(path)
+        if zmq.curve_public(secret) != public:
+            raise ConfigurationError(
+                f"{path} is not the secret of the key that the site file has for {self._qpu.name}",
+                layer="QPU agent",
+                remedy="Put its public key into the site file, or the right secret here",
+            )
+        return keys.Guard(self._context, secret, directory / keys.AUTHORISED)
 
     def _listen(self) -> zmq.Socket[bytes]:
         router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
@@ -136,6 +164,8 @@ class QPUAgent:
             (zmq.TCP_KEEPALIVE, 1),
         ):
             router.setsockopt(option, value)
+        if self._guard is not None:
+            self._guard.use(router)
         port = self._qpu.endpoint.rpartition(":")[2]
         try:
             router.bind(f"tcp://*:{port}")
@@ -169,6 +199,8 @@ class QPUAgent:
                 elif ready == self._executor.ready:
                     for task, outcome in self._executor.completions():
                         self._answer(task, outcome)
+                elif self._guard is not None and ready is self._guard.zap:
+                    self._guard.answer()
                 else:
                     os.eventfd_read(self._called)
                     while self._calls:
@@ -234,22 +266,32 @@ class QPUAgent:
     def _receive(self) -> None:
         router = self._router
         for _ in range(_DRAIN):
-            node, *rest = router.recv_multipart()
-            address, frames = (node, rest[0] if rest else b""), rest[1:]
-            self._take(address, frames)
+            first = router.recv(copy=False)
+            session, *frames = router.recv_multipart()
+            trusted = self._guard is None or self._guard.is_node(first)
+            self._take((first.bytes, session), frames, trusted)
             if not int(router.getsockopt(zmq.EVENTS)) & _POLLIN:
                 return
 
-    def _take(self, address: Address, frames: list[bytes], bundled: bool = False) -> None:
+    def _take(
+        self, address: Address, frames: list[bytes], trusted: bool, bundled: bool = False
+    ) -> None:
         try:
             head = decode_header(frames)
+            if not trusted and head.kind not in _FOR_ALL:
+                raise NotAuthorised(
+                    f"{self._qpu.name} takes {head.kind!r} messages from the site's node agents "
+                    "alone",
+                    layer="QPU agent",
+                    remedy="Put the node agents' public key into the folder of authorised keys",
+                )
             if head.kind != Kind.BUNDLE:
                 self._handle(address, head, frames)
             elif bundled:
                 raise ProtocolError("a bundle within a bundle")
             else:
                 for message in unbundle(frames):
-                    self._take(address, message, bundled=True)
+                    self._take(address, message, trusted, bundled=True)
         except OpenQSEError as error:
             self._send(address, encode_error(task_of(frames), error.at("QPU agent")))
         except Exception as error:  # a defect must cost its message, not the QPU

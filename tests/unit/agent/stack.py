@@ -17,6 +17,7 @@ from openqse import device
 from openqse.errors import SlurmError, TaskCancelled
 from openqse.program import circuit
 from openqse.site import Site, SiteQPU
+from openqse_agent import keys
 from openqse_agent.config import AgentConfig, NodeConfig, QPUConfig
 from openqse_agent.node.loop import NodeAgent
 from openqse_agent.qpu.loop import QPUAgent
@@ -135,15 +136,17 @@ class Stack:
     slurm: ScriptedSlurm = field(default_factory=ScriptedSlurm)
     lease_ttl: float = 30.0
     tasks_per_session: int = 32
+    keys: bool = False
 
     def __post_init__(self) -> None:
-        self.site = Site(
-            {
-                name: SiteQPU(name, slots, f"tcp://127.0.0.1:{self.ports[name]}", "scripted")
-                for name, slots in self.slots.items()
-            }
-        )
+        self.key_directory = self.directory / "keys"
+        if self.keys:
+            for name in (*self.slots, keys.NODE):
+                keys.make(self.key_directory, name)
+            self.authorise(self.key_directory / "node.public")
+        self.site = Site({name: self._qpu(name) for name in self.slots})
         self.config = AgentConfig(
+            keys=self.key_directory,
             node=NodeConfig(runtime_dir=self.directory / "run", attach_timeout=1.0),
             qpu=QPUConfig(
                 state_dir=self.directory / "state",
@@ -156,6 +159,17 @@ class Stack:
             self.start_qpu(name)
         self.node: NodeAgent
         self.start_node()
+
+    def _qpu(self, name: str) -> SiteQPU:
+        key = str(self.key_directory / f"{name}.public") if self.keys else None
+        endpoint = f"tcp://127.0.0.1:{self.ports[name]}"
+        return SiteQPU(name, self.slots[name], endpoint, "scripted", key=key)
+
+    def authorise(self, public: Path) -> None:
+        """Makes the QPU agents believe the owner of a key."""
+        folder = self.key_directory / keys.AUTHORISED
+        folder.mkdir(exist_ok=True)
+        (folder / public.name).write_bytes(public.read_bytes())
 
     def start_qpu(self, name: str) -> None:
         driver = ScriptedDevice()
