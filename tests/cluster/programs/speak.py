@@ -1,8 +1,7 @@
 """Sends messages past the library, one at a time, and prints each answer.
 
-    speak.py ENDPOINT [MARK...] < messages     one JSON list of frames in hexadecimal digits a line
-
-MARK (hexadecimal, may be empty) goes before each message: a QPU agent expects an empty session.
+speak.py ipc://PATH < messages      to a node agent: one JSON list of hexadecimal frames a line
+speak.py QPU < messages             to a QPU's agent, with a key that nobody knows
 """
 
 import json
@@ -10,12 +9,20 @@ import sys
 
 import zmq
 
+from openqse import site
 from openqse.wire.frames import decode_body, decode_header
+from openqse_agent import keys
 
-endpoint, marks = sys.argv[1], [bytes.fromhex(mark) for mark in sys.argv[2:]]
 socket = zmq.Context().socket(zmq.DEALER)
 socket.setsockopt(zmq.LINGER, 0)
-socket.connect(endpoint)
+marks = []
+if sys.argv[1].startswith("ipc:"):
+    socket.connect(sys.argv[1])
+else:
+    qpu = site.load().qpu(sys.argv[1])
+    keys.Pair.of_a_guest().use(socket, keys.of_qpu(qpu))
+    socket.connect(qpu.endpoint)
+    marks = [b""]  # a QPU agent expects a session, here none
 for text in sys.stdin:
     message = [bytes.fromhex(frame) for frame in json.loads(text)]
     socket.send_multipart(marks + message)
