@@ -31,21 +31,21 @@ class SiteQPU:
         slots: units of concurrent use, the number of Slurm licences.
         endpoint: where its QPU agent listens, ``tcp://host:port``.
         device: name of the installed device that drives it (an ``openqse.devices`` entry point).
-        key: public key of its QPU agent, 40 characters of Z85 or the path of a file that holds
-            them; without one, messages to it cross the network in the clear and unproven.
         profile: the device's own configuration: a name it knows, or a path.
         type: what QRMI programs are told in ``QRMI_JOB_QPU_TYPES``.
         billing_weight: weight of one slot in Slurm's ``TRESBillingWeights``.
+        key: public key of its QPU agent, 40 characters of Z85 or the path of a file that holds
+            them; without one, messages to it cross the network in the clear and unproven.
     """
 
     name: str
     slots: int
     endpoint: str
     device: str
-    key: str | None = None
     profile: str | None = None
     type: str = "openqse"
     billing_weight: float = 1.0
+    key: str | None = None
 
     @property
     def licence(self) -> str:
