@@ -18,6 +18,10 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 #: message to answer, only memory to protect.
 TRANSPORT_MAX_FRAME_BYTES = 2 * MAX_MESSAGE_BYTES
 
+#: Milliseconds between the transport's own signs of life between hosts; a connection without three
+#: of them is given up, so that a host that vanished does not keep its place.
+TRANSPORT_HEARTBEAT_MS = 5000
+
 #: Messages and bytes that travel as one where several are ready at once.
 MAX_BUNDLE_MESSAGES = 64
 MAX_BUNDLE_BYTES = 65536

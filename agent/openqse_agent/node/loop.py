@@ -130,7 +130,7 @@ class NodeAgent:
         self._attaching: dict[int, _AttachWaiter] = {}
         self._detaching: dict[int, _DetachWaiter] = {}
         # Fresh for each run of the agent: a QPU agent must not mistake it for its predecessor.
-        self._identity = f"{name}-{secrets.token_hex(4)}"
+        self._identity = f"{name}-{secrets.token_hex(8)}"
         self._runtime = self._config.runtime_dir
         self._runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
         for stale in self._runtime.glob("job-*"):  # their sockets died with the last run

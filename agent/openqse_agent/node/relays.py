@@ -52,17 +52,14 @@ class Relay:
             self.zap.bind("inproc://zeromq.zap.01")
             front = self._context.socket(zmq.ROUTER)
             back = self._context.socket(zmq.DEALER)
-            for socket in (front, back):
-                limit(socket)
+            limit(front)
+            towards_qpu(back, pair, server_key)
             front.setsockopt(zmq.ZAP_DOMAIN, domain)
             bind_private(front, path, uid, gid)
             # Numbered, since the QPU agent may not have noticed the end of the job's last one.
             back.setsockopt(
                 zmq.ROUTING_ID, f"{identity}/{domain.decode()}/{next(_numbers)}".encode()
             )
-            pair.use(back, server_key)
-            back.setsockopt(zmq.RECONNECT_IVL, 50)
-            back.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
             back.connect(endpoint)
         except BaseException:
             self._context.destroy(linger=0)
@@ -99,6 +96,19 @@ def limit(socket: zmq.Socket[bytes]) -> None:
         (zmq.MAXMSGSIZE, limits.TRANSPORT_MAX_FRAME_BYTES),
     ):
         socket.setsockopt(option, value)
+
+
+def towards_qpu(socket: zmq.Socket[bytes], pair: Pair, server_key: bytes | None) -> None:
+    """Options of a socket that connects to a QPU agent."""
+    limit(socket)
+    pair.use(socket, server_key)
+    for option, milliseconds in (
+        (zmq.RECONNECT_IVL, 50),
+        (zmq.RECONNECT_IVL_MAX, 1000),
+        (zmq.HEARTBEAT_IVL, limits.TRANSPORT_HEARTBEAT_MS),
+        (zmq.HEARTBEAT_TIMEOUT, 3 * limits.TRANSPORT_HEARTBEAT_MS),
+    ):
+        socket.setsockopt(option, milliseconds)
 
 
 def bind_private(socket: zmq.Socket[bytes], path: Path, uid: int, gid: int) -> None:

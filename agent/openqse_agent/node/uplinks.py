@@ -13,7 +13,7 @@ from openqse.wire.frames import encode
 from openqse.wire.messages import Kind, header
 from openqse_agent import keys
 from openqse_agent.keys import Pair
-from openqse_agent.node.relays import limit
+from openqse_agent.node.relays import towards_qpu
 
 #: Seconds between heartbeats to a QPU agent of which this node holds leases.
 HEARTBEAT_EVERY = 1.0
@@ -39,11 +39,8 @@ class Uplink:
 
     def _connect(self) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-        limit(socket)
-        socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        towards_qpu(socket, self._pair, self.server_key)
         socket.setsockopt(zmq.ROUTING_ID, self._identity)
-        self._pair.use(socket, self.server_key)
         socket.connect(self.qpu.endpoint)
         return socket
 

@@ -161,7 +161,10 @@ class QPUAgent:
             (zmq.SNDHWM, 0),  # the sessions' windows bound what is on its way
             (zmq.RCVHWM, 0),
             (zmq.MAXMSGSIZE, limits.TRANSPORT_MAX_FRAME_BYTES),
-            (zmq.TCP_KEEPALIVE, 1),
+            (zmq.HEARTBEAT_IVL, limits.TRANSPORT_HEARTBEAT_MS),
+            (zmq.HEARTBEAT_TIMEOUT, 3 * limits.TRANSPORT_HEARTBEAT_MS),
+            # A node that connects again before its old connection is given up takes its place.
+            (zmq.ROUTER_HANDOVER, 1),
         ):
             router.setsockopt(option, value)
         if self._guard is not None:
