@@ -6,12 +6,12 @@ import operator
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ from openqse.errors import (
     OpenQSEError,
     ProgramError,
 )
-from openqse.program.circuit import Circuit, parameter_sets
+from openqse.program.circuit import Circuit, CircuitBuilder, parameter_sets
 from openqse.program.observable import PauliSum
 from openqse.wire.messages import Kind, Latency
 
@@ -62,7 +62,7 @@ class Result:
     lease_id: str
     shots: int
     num_clbits: int
-    packed: NDArray[np.uint8]
+    packed: NDArray[np.uint8] = field(repr=False)
     batched: bool
     qpu_time_ns: int
     calibration_id: str
@@ -131,8 +131,7 @@ class Usage:
         return self.qpu_time_ns * 1e-9
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A task on its way: what is asked, of which program, how urgently."""
 
     kind: Kind
@@ -322,7 +321,7 @@ class QPU:
             ArgumentError: shapes or values that cannot be.
         """
         circuit, shots, seed = self._sampled(program, shots, seed)
-        sets, batched = parameter_sets(parameters, len(circuit.parameters))
+        sets, batched = parameter_sets(parameters, circuit.parameters)
         urgency = _timeout(timeout), _latency(latency)
         return self._sample(circuit, sets, batched, shots, seed, *urgency)
 
@@ -342,7 +341,9 @@ class QPU:
         those of a batch their results arrive one by one. The rest is as in ``submit``.
         """
         circuit, shots, seed = self._sampled(program, shots, seed)
-        sets, _ = parameter_sets(parameters, len(circuit.parameters))
+        if isinstance(parameters, Sized) and len(parameters) == 0:
+            return []
+        sets, _ = parameter_sets(parameters, circuit.parameters)
         urgency = _timeout(timeout), _latency(latency)
         last = len(sets) - 1
         return [
@@ -439,12 +440,17 @@ class QPU:
                 f"{self.name} offers no expectation of observables",
                 remedy="Sample in the bases of the observable's terms with run()",
             )
+        if not isinstance(observable, PauliSum):
+            raise ArgumentError(
+                f"an observable is a PauliSum, not {type(observable).__name__}",
+                remedy="Make one with PauliSum.from_terms(terms, num_qubits)",
+            )
         if observable.num_qubits != circuit.num_qubits:
             raise ArgumentError(
                 f"an observable on {observable.num_qubits} qubits for a program on "
                 f"{circuit.num_qubits}"
             )
-        sets, batched = parameter_sets(parameters, len(circuit.parameters))
+        sets, batched = parameter_sets(parameters, circuit.parameters)
         work = Work(circuit.digest, sets, observable=observable)
         return self._send(
             Request(Kind.EXPECTATION, work, circuit, _timeout(timeout), _latency(latency)),
@@ -520,9 +526,23 @@ def _wait(future: Future[T], timeout: float | None) -> T:
 def _circuit(program: Circuit | str | os.PathLike[str]) -> Circuit:
     if isinstance(program, Circuit):
         return program
+    if isinstance(program, CircuitBuilder):
+        return program.build()
     if isinstance(program, str):
+        if "\n" not in program and program.strip().endswith(".qasm"):
+            raise ProgramError(
+                f"{program!r} is the name of a file and not OpenQASM text",
+                remedy=f"Give pathlib.Path({program!r})",
+            )
         return _read(program, "<program>")
-    return _read(Path(program).read_text(), os.fspath(program))
+    if not isinstance(program, os.PathLike):
+        raise ArgumentError(
+            f"a program is a Circuit, OpenQASM text or the path of a file, not {program!r}"
+        )
+    try:
+        return _read(Path(program).read_text(), os.fspath(program))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProgramError(f"{os.fspath(program)} cannot be read: {error}") from error
 
 
 @lru_cache(maxsize=64)

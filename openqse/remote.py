@@ -225,6 +225,9 @@ class Connection:
     def _flush(self) -> None:
         while self._outbox:
             socket, frames = self._outbox.popleft()
+            if not self._outbox:
+                send(socket, frames)
+                return
             ready = [frames]
             while self._outbox and self._outbox[0][0] is socket:
                 ready.append(self._outbox.popleft()[1])

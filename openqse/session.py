@@ -39,8 +39,9 @@ def connect(name: str | None = None, *, timeout: float = 10.0) -> QPU:
             f"{name!r} is no installed device, and this process is not in a job step that has a QPU"
             if name
             else "this process is not in a job step that has a QPU",
-            remedy="Run it with srun --qpu=NAME (or within sbatch/salloc --qpu=NAME), or use "
-            'connect("emulator") for a device in this process',
+            remedy="Start it with srun: srun --qpu=NAME, or srun within sbatch or salloc "
+            "--qpu=NAME; or use a device in this process: "
+            + (", ".join(f'connect("{name}")' for name in sorted(local.device_names())) or "none"),
         )
     held = ", ".join(leases)
     if name is None:

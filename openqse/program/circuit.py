@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -128,7 +129,7 @@ class Circuit:
         Raises:
             ArgumentError: wrong shape, or a value that is not a finite number.
         """
-        values, _ = parameter_sets(parameters, len(self.parameters))
+        values, _ = parameter_sets(parameters, self.parameters)
         angles = np.tile(self.angle_constants, (len(values), 1))
         if len(self.term_angles):
             terms = values[:, self.term_parameters] * self.term_coefficients
@@ -198,12 +199,15 @@ class Circuit:
             raise ProgramError(f"not a program in format {FORMAT!r}: {error}") from error
 
 
-def parameter_sets(parameters: ArrayLike | None, count: int) -> tuple[NDArray[np.float64], bool]:
-    """``parameters`` as a float64 batch ``(k, count)``, and whether they were given as one.
+def parameter_sets(
+    parameters: ArrayLike | None, names: Sequence[str]
+) -> tuple[NDArray[np.float64], bool]:
+    """``parameters`` as a float64 batch ``(k, len(names))``, and whether they were given as one.
 
     Raises:
         ArgumentError: wrong shape or not finite.
     """
+    count = len(names)
     if parameters is None and count == 0:
         return _NO_PARAMETERS, False
     try:
@@ -214,7 +218,8 @@ def parameter_sets(parameters: ArrayLike | None, count: int) -> tuple[NDArray[np
     sets = values[np.newaxis, :] if values.ndim == 1 else values
     if sets.ndim != 2 or sets.shape[1] != count or sets.shape[0] == 0:
         raise ArgumentError(
-            f"parameters of shape {values.shape} for a program with {count} free parameters",
+            f"parameters of shape {values.shape} for a program with {count} free parameters"
+            + (f" ({', '.join(names[:8])}{', …' if count > 8 else ''})" if count else ""),
             remedy=f"Give an array of shape ({count},), or (k, {count}) for k sets",
         )
     if not np.isfinite(sets).all():
@@ -364,8 +369,20 @@ class CircuitBuilder:
         controls: int = 0,
         clbit: int = -1,
     ) -> CircuitBuilder:
-        """Adds one operation; the first ``controls`` of ``qubits`` are controls."""
+        """Adds one operation; the first ``controls`` of ``qubits`` are controls.
+
+        Raises:
+            ProgramError: a qubit does not exist or is named twice.
+        """
         columns = self._columns
+        for q in qubits:
+            if not 0 <= operator.index(q) < self.num_qubits:
+                raise ProgramError(
+                    f"{op.name.lower()} on {q}, which is not a qubit of the circuit (it has "
+                    f"{self.num_qubits}, from 0)"
+                )
+        if len(set(qubits)) < len(qubits):
+            raise ProgramError(f"{op.name.lower()} names a qubit twice: {tuple(qubits)}")
         for angle in angles:
             index = len(columns["angle_constants"])
             angle = angle if isinstance(angle, Angle) else Angle(float(angle))

@@ -70,7 +70,7 @@ MEASURE = openqse.CircuitBuilder(1).measure_all().build()
 def test_outside_a_job_the_error_says_how_to_get_in_or_what_to_use_instead(
     driver: ScriptedDevice,
 ) -> None:
-    with pytest.raises(NoLease, match=r'srun --qpu=NAME.*connect\("emulator"\)'):
+    with pytest.raises(NoLease, match=r'srun --qpu=NAME.*connect\("scripted"\)'):
         openqse.connect()
     with pytest.raises(NoLease, match="'emu7' is no installed device"):
         openqse.connect("emu7")
@@ -307,3 +307,26 @@ def test_errors_of_the_client_survive_pickling() -> None:
     error = NoLease("what", layer="node agent", remedy="do", qpu="emu0")
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), copy.details) == (NoLease, str(error), error.details)
+
+
+def test_programs_are_taken_in_each_form_and_what_is_none_is_named(
+    driver: ScriptedDevice, tmp_path: Path
+) -> None:
+    file = tmp_path / "one.qasm"
+    file.write_text('OPENQASM 3; include "stdgates.inc"; qubit q; bit c; c = measure q;')
+    with openqse.connect("scripted") as qpu:
+        for program in (MEASURE, openqse.CircuitBuilder(1).measure_all(), file, file.read_text()):
+            assert qpu.run(program, shots=1).shots == 1
+        with pytest.raises(ProgramError, match="name of a file and not OpenQASM text"):
+            qpu.run("one.qasm")
+        with pytest.raises(ProgramError, match="cannot be read"):
+            qpu.run(tmp_path / "none.qasm")
+        with pytest.raises(ArgumentError, match="a program is a Circuit"):
+            qpu.run(42)  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError, match="a PauliSum, not dict"):
+            qpu.expectation(MEASURE, {"Z0": 1.0})  # type: ignore[arg-type]
+
+
+def test_map_of_no_parameter_sets_gives_no_futures(driver: ScriptedDevice) -> None:
+    with openqse.connect("scripted") as qpu:
+        assert qpu.map(MEASURE, []) == []

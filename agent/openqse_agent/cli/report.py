@@ -30,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ("leases", "which jobs hold which QPUs"),
         ("usage", "what jobs were charged: tasks, shots, QPU time"),
     ):
-        parser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         parser.set_defaults(run=_run, report=name)
         parser.add_argument("qpu", nargs="*", help="only these QPUs (default: all of the site)")
         parser.add_argument(
@@ -43,13 +43,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.add_argument(
             "--timeout",
-            type=float,
+            type=_seconds,
             default=3.0,
             metavar="SECONDS",
             help="wait for the QPU agents at most this long (default: %(default)s)",
         )
         if name == "usage":
             parser.add_argument("--job", type=int, metavar="ID", help="only this job")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError("give seconds above 0 and up to 3600")
+    return seconds
 
 
 def _run(arguments: argparse.Namespace) -> int:

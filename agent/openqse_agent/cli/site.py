@@ -30,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ("render", render, "write Slurm's lines and job_submit.lua's table from the site file"),
         ("check", check, "check that files, slurmctld and QPU agents agree with the site file"),
     ):
-        parser = actions.add_parser(name, help=text, description=text.capitalize() + ".")
+        parser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         parser.set_defaults(run=run)
         parser.add_argument(
             "--site",

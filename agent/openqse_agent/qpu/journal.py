@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -40,8 +40,7 @@ CREATE TABLE charge (
 """
 
 
-@dataclass(frozen=True)
-class Charge:
+class Charge(NamedTuple):
     """What a task cost: the unit of accounting.
 
     Attributes:
@@ -195,7 +194,7 @@ class Journal:
             OSError: the log cannot be written. sqlite3.Error: it is full and cannot be settled.
         """
         now = time.time()
-        rows = [(*vars(charge).values(), now) for charge in charges]
+        rows = [(*charge, now) for charge in charges]
         with self._lock:
             if len(self._unsettled) >= _SETTLE_AFTER:
                 self._settle()

@@ -400,7 +400,7 @@ class QPUAgent:
 
     def _send_results(self) -> None:
         for address, results in self._results.items():
-            for frames in bundled(results):
+            for frames in bundled(results) if len(results) > 1 else results:
                 self._send(address, frames)
         self._results.clear()
 

@@ -118,11 +118,14 @@ def test_a_parameter_of_another_circuit_is_refused() -> None:
     ],
 )
 def test_an_impossible_operation_is_refused(operations: list[tuple], reason: str) -> None:
-    b = CircuitBuilder(2, 1)
-    for operation in operations:
-        b.append(*operation)
+    def written() -> Circuit:
+        b = CircuitBuilder(2, 1)
+        for operation in operations:
+            b.append(*operation)
+        return b.build()
+
     with pytest.raises(ProgramError, match=reason):
-        b.build()
+        written()
 
 
 def test_a_measurement_under_control_is_refused() -> None:
