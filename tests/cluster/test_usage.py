@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 
-from conftest import UsageBefore, raw_usage
 from containers import Cluster, until
 from jobs import START, Jobs, python
+
+from conftest import UsageBefore, raw_usage
 
 
 def test_a_thousand_tasks_from_two_nodes(jobs: Jobs, cluster: Cluster) -> None:

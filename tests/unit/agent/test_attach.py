@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import free_ports
 from stack import Refused, Stack, eventually, records
 
 import openqse
+from conftest import free_ports
 from openqse.wire.frames import encode
 from openqse.wire.messages import Kind, header
 from openqse_agent.config import AgentConfig

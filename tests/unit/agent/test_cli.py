@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import free_ports
 from stack import Stack
 
 import openqse
+from conftest import free_ports
 from openqse import site as sites
 from openqse_agent.cli import main as cli
 from openqse_agent.cli.site import lua_table, slurm_lines

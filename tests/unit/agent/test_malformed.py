@@ -12,12 +12,12 @@ import msgpack
 import numpy as np
 import pytest
 import zmq
-from conftest import free_ports
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stack import Stack, eventually
 
 import openqse
+from conftest import free_ports
 from openqse.device import Work
 from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode, unbundle
