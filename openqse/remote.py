@@ -89,6 +89,7 @@ class Connection:
         self._users = 0
         self._lock = threading.Lock()
         self._told = threading.Condition()
+        self._listening = 0
         self._outbox: deque[tuple[zmq.Socket[bytes], list[Frame]]] = deque()
         self._pending: dict[bytes, _Pending] = {}
         self._uplinks: dict[str, _Uplink] = {}
@@ -251,12 +252,15 @@ class Connection:
                         self._pump(left, ready)
                 finally:
                     self._lock.release()
-                with self._told:
-                    self._told.notify_all()
+                if self._listening:
+                    with self._told:
+                        self._told.notify_all()
             else:
                 with self._told:
+                    self._listening += 1
                     if not ready():
                         self._told.wait(min(left, 0.1))
+                    self._listening -= 1
             if ready():
                 break
             if deadline is not None:

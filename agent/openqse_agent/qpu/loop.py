@@ -7,6 +7,7 @@ the loop never waits for either.
 from __future__ import annotations
 
 import argparse
+import gc
 import heapq
 import logging
 import os
@@ -269,10 +270,14 @@ class QPUAgent:
     def _receive(self) -> None:
         router = self._router
         for _ in range(_DRAIN):
-            first = router.recv(copy=False)
-            session, *frames = router.recv_multipart()
-            trusted = self._guard is None or self._guard.is_node(first)
-            self._take((first.bytes, session), frames, trusted)
+            if self._guard is None:
+                peer, session, *frames = router.recv_multipart()
+                trusted = True
+            else:
+                first = router.recv(copy=False)  # only a frame tells who sent it
+                peer, trusted = first.bytes, self._guard.is_node(first)
+                session, *frames = router.recv_multipart()
+            self._take((peer, session), frames, trusted)
             if not int(router.getsockopt(zmq.EVENTS)) & _POLLIN:
                 return
 
@@ -457,5 +462,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.exit(2, f"{parser.prog}: {error}\n")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
+    gc.collect()
+    gc.freeze()  # what a device's compiler leaves behind need not be looked through again
     agent.run()
     return 0
