@@ -112,14 +112,8 @@ class Connection:
 
     def _connect(self, path: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
-        for option, value in (
-            (zmq.LINGER, 200),
-            (zmq.SNDHWM, 0),  # the window bounds what is on its way
-            (zmq.RCVHWM, 0),
-            (zmq.MAXMSGSIZE, limits.TRANSPORT_MAX_FRAME_BYTES),
-            (zmq.RCVTIMEO, int(PING_AFTER * 1000)),
-        ):
-            socket.setsockopt(option, value)
+        limits.apply(socket, linger_ms=200)
+        socket.setsockopt(zmq.RCVTIMEO, int(PING_AFTER * 1000))
         socket.connect(f"ipc://{path}")
         self._poller.register(socket, zmq.POLLIN)
         return socket

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zmq
+
 #: Version of the protocol between ranks and agents; both sides refuse any other.
 PROTOCOL_VERSION = 1
 
@@ -31,3 +33,17 @@ TASKS_IN_FLIGHT = 256
 
 #: Bytes of a hook exchange's request or answer (SPANK shim and node agent).
 MAX_HOOK_BYTES = 65536
+
+
+def apply(socket: zmq.Socket[bytes], linger_ms: int = 0) -> None:
+    """Bounds of every socket that carries messages.
+
+    Queues have none of their own: the sessions' windows bound what is on its way.
+    """
+    for option, value in (
+        (zmq.LINGER, linger_ms),
+        (zmq.SNDHWM, 0),
+        (zmq.RCVHWM, 0),
+        (zmq.MAXMSGSIZE, TRANSPORT_MAX_FRAME_BYTES),
+    ):
+        socket.setsockopt(option, value)

@@ -47,7 +47,7 @@ from openqse.wire.messages import Header, Kind, header
 from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.node import hooks
-from openqse_agent.node.relays import Relay, bind_private, limit
+from openqse_agent.node.relays import Relay, bind_private
 from openqse_agent.node.sessions import Attaching, Holding, Job
 from openqse_agent.node.uplinks import Uplink
 
@@ -401,7 +401,7 @@ class NodeAgent:
         directory.mkdir(mode=0o700)
         router = self._context.socket(zmq.ROUTER)
         try:
-            limit(router)
+            limits.apply(router)
             router.setsockopt(zmq.ZAP_DOMAIN, str(job.id).encode())
             door = _Door(job, directory, router)
             bind_private(router, directory / HOOK_SOCKET, job.uid, job.gid)

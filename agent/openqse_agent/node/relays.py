@@ -52,7 +52,7 @@ class Relay:
             self.zap.bind("inproc://zeromq.zap.01")
             front = self._context.socket(zmq.ROUTER)
             back = self._context.socket(zmq.DEALER)
-            limit(front)
+            limits.apply(front)
             towards_qpu(back, pair, server_key)
             front.setsockopt(zmq.ZAP_DOMAIN, domain)
             bind_private(front, path, uid, gid)
@@ -87,20 +87,9 @@ class Relay:
         self.path.unlink(missing_ok=True)
 
 
-def limit(socket: zmq.Socket[bytes]) -> None:
-    """Bounds of a socket that speaks with ranks or QPU agents."""
-    for option, value in (
-        (zmq.LINGER, 0),
-        (zmq.SNDHWM, 0),  # the sessions' windows bound what is on its way
-        (zmq.RCVHWM, 0),
-        (zmq.MAXMSGSIZE, limits.TRANSPORT_MAX_FRAME_BYTES),
-    ):
-        socket.setsockopt(option, value)
-
-
 def towards_qpu(socket: zmq.Socket[bytes], pair: Pair, server_key: bytes | None) -> None:
     """Options of a socket that connects to a QPU agent."""
-    limit(socket)
+    limits.apply(socket)
     pair.use(socket, server_key)
     for option, milliseconds in (
         (zmq.RECONNECT_IVL, 50),

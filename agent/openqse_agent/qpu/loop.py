@@ -1,7 +1,7 @@
 """The QPU agent: a plain poller loop that owns the QPU's socket and clocks.
 
-The device runs in the executor's thread and slurmctld is asked in threads of a small pool, so that
-the loop never waits for either.
+The device runs in the executor's thread, but for tasks known to be short, and slurmctld is asked in
+threads of a small pool, so that the loop waits for neither.
 """
 
 from __future__ import annotations
@@ -157,11 +157,8 @@ class QPUAgent:
 
     def _listen(self) -> zmq.Socket[bytes]:
         router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
+        limits.apply(router)
         for option, value in (
-            (zmq.LINGER, 0),
-            (zmq.SNDHWM, 0),  # the sessions' windows bound what is on its way
-            (zmq.RCVHWM, 0),
-            (zmq.MAXMSGSIZE, limits.TRANSPORT_MAX_FRAME_BYTES),
             (zmq.HEARTBEAT_IVL, limits.TRANSPORT_HEARTBEAT_MS),
             (zmq.HEARTBEAT_TIMEOUT, 3 * limits.TRANSPORT_HEARTBEAT_MS),
             # A node that connects again before its old connection is given up takes its place.
