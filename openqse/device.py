@@ -69,10 +69,12 @@ class Samples:
         memory: uint8 ``(k, shots, ceil(num_clbits / 8))``; classical bit ``i`` is bit ``i % 8``
             (least significant first) of byte ``i // 8``.
         qpu_time_ns: QPU time of all ``k`` sets together, nanoseconds.
+        method: how an emulator computed it and why, for people; empty for hardware.
     """
 
     memory: NDArray[np.uint8]
     qpu_time_ns: int
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,12 @@ class Expectations:
     Attributes:
         values: float64 ``(k,)``.
         qpu_time_ns: QPU time of all ``k`` sets together, nanoseconds.
+        method: as in ``Samples``.
     """
 
     values: NDArray[np.float64]
     qpu_time_ns: int
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)

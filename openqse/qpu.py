@@ -55,6 +55,7 @@ class Result:
         batched: whether a batch of parameter sets was asked for (``k`` may be 1 then as well).
         qpu_time_ns: QPU time charged, nanoseconds.
         calibration_id: calibration under which it ran.
+        method: how an emulated QPU computed it and why, for people; empty for hardware.
     """
 
     qpu: str
@@ -66,6 +67,7 @@ class Result:
     batched: bool
     qpu_time_ns: int
     calibration_id: str
+    method: str = ""
 
     @property
     def qpu_seconds(self) -> float:
@@ -112,6 +114,7 @@ class ExpectationResult:
     batched: bool
     qpu_time_ns: int
     calibration_id: str
+    method: str = ""
 
     @property
     def qpu_seconds(self) -> float:
@@ -398,6 +401,7 @@ class QPU:
                 batched,
                 outcome.data.qpu_time_ns,
                 outcome.calibration,
+                outcome.data.method,
             ),
             more,
         )
@@ -462,6 +466,7 @@ class QPU:
                 batched,
                 outcome.data.qpu_time_ns,
                 outcome.calibration,
+                outcome.data.method,
             ),
         )
 

@@ -130,7 +130,7 @@ class Circuit:
             ArgumentError: wrong shape, or a value that is not a finite number.
         """
         values, _ = parameter_sets(parameters, self.parameters)
-        angles = np.tile(self.angle_constants, (len(values), 1))
+        angles = np.repeat(self.angle_constants[np.newaxis], len(values), axis=0)
         if len(self.term_angles):
             terms = values[:, self.term_parameters] * self.term_coefficients
             np.add.at(angles.T, self.term_angles, terms.T)

@@ -117,6 +117,8 @@ def encode_outcome(outcome: Outcome) -> tuple[dict[str, Any], list[Frame]]:
         "shape": array.shape,
         "samples": isinstance(data, Samples),
     }
+    if data.method:
+        body["method"] = data.method
     if isinstance(data, Expectations):
         array = array.astype("<f8", copy=False)
     buffers: list[Frame] = []
@@ -133,11 +135,12 @@ def decode_outcome(frames: Sequence[Frame]) -> Outcome:
     body = decode_body(frames)
     try:
         qpu_ns, shape, raw = int(body["qpu_ns"]), body["shape"], _carried(body, list(frames[2:]))
+        method = str(body.get("method", ""))
         data: Samples | Expectations
         if body["samples"]:
-            data = Samples(np.frombuffer(raw, np.uint8).reshape(shape), qpu_ns)
+            data = Samples(np.frombuffer(raw, np.uint8).reshape(shape), qpu_ns, method)
         else:
-            data = Expectations(np.frombuffer(raw, "<f8").reshape(shape), qpu_ns)
+            data = Expectations(np.frombuffer(raw, "<f8").reshape(shape), qpu_ns, method)
         return Outcome(data, str(body["calibration"]))
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise ProtocolError(f"a malformed result: {error!r}") from error

@@ -1,60 +1,112 @@
-"""The emulator as a device: programs are sampled exactly and charged with hardware's QPU time."""
+"""The emulator as a device: programs are sampled and charged with hardware's QPU time."""
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openqse.device import Calibration, Capabilities, DeviceStatus, Expectations, Samples
-from openqse.errors import ArgumentError, ConfigurationError, DeviceError, NotSupported
+from openqse.errors import ArgumentError, DeviceError, NotSupported
 from openqse.program.circuit import FORMAT, Circuit
 from openqse.program.observable import PauliSum
+from openqse_emulator import choice, density, noise, stabilizer, timing
 from openqse_emulator import profile as profiles
-from openqse_emulator import timing
+from openqse_emulator.choice import Choice
+from openqse_emulator.noise import NoiseModel
 from openqse_emulator.profile import Profile
-from openqse_emulator.statevector import execute
-from openqse_emulator.statevector.plan import Plan, translate
-from openqse_emulator.warm import compile_kernels
+from openqse_emulator.randomness import Uniforms
+from openqse_emulator.statevector import branches, execute
+from openqse_emulator.trajectories import Prepared as Trajectories
+from openqse_emulator.warm import DTYPES, compile_kernels
 
-#: Memory that distributions of earlier runs may take, bytes. Eight of 20 qubits.
+#: Memory that distributions of earlier runs may take, bytes. Four of 20 qubits.
 _CACHE_BYTES = 2**26
+#: Stream of the random numbers of readout errors.
+_READOUT = 2**32
+
+Stopped = Callable[[], bool]
 
 
-@dataclass(frozen=True, eq=False)
 class Prepared:
-    """A program that the emulator has checked and translated.
+    """A program that the emulator has checked.
 
     Attributes:
-        circuit, plan: the program and its translation.
+        circuit: the program.
         shot_ns, expectation_shot_ns: QPU time of one shot of a run and of an expectation.
+        errors: float64 ``(num_clbits, 2)``, how often each bit is misread.
     """
 
-    circuit: Circuit
-    plan: Plan
-    shot_ns: int
-    expectation_shot_ns: int
+    def __init__(self, circuit: Circuit, model: NoiseModel, engine: execute.Engine) -> None:
+        self.circuit = circuit
+        self.shot_ns = timing.shot_ns(circuit, model.profile)
+        self.expectation_shot_ns = timing.expectation_shot_ns(circuit, model.profile)
+        self.errors = noise.readout_errors(circuit, model.profile)
+        self.choices: dict[int | None, Choice] = {}
+        self._model = model
+        self._engine = engine
+        self._samplers: dict[bytes, stabilizer.Program] = {}
+
+    @cached_property
+    def dense(self) -> execute.Prepared:
+        """The program of the state-vector engine."""
+        return self._engine.prepare(self.circuit)
+
+    @cached_property
+    def sequence(self) -> noise.Sequenced:
+        """The operations and what goes wrong between them."""
+        return noise.sequence(self.circuit, self._model)
+
+    @cached_property
+    def noisy(self) -> bool:
+        """Whether anything goes wrong but in reading out."""
+        return next(noise.channels(self.sequence), None) is not None
+
+    @cached_property
+    def unmeasured(self) -> noise.Sequenced:
+        """The same without measurements, for an expectation."""
+        return noise.sequence(self.circuit, self._model, measurements=False)
+
+    def clifford(self, angles: NDArray[np.float64]) -> stabilizer.Program:
+        """The program of the stabilizer engine; the last one is kept."""
+        key = angles.tobytes()
+        if key not in self._samplers:
+            made = stabilizer.translate(self.sequence, self.circuit.num_clbits, angles)
+            self._samplers = {key: made}
+        return self._samplers[key]
+
+    @cached_property
+    def trajectories(self) -> Trajectories:
+        """The program of the trajectories."""
+        return Trajectories(self._engine, self.circuit, self.sequence)
+
+    @cached_property
+    def unmeasured_trajectories(self) -> Trajectories:
+        """The same without measurements, for an expectation."""
+        return Trajectories(self._engine, self.circuit, self.unmeasured)
 
 
 class Emulator:
-    """A ``Device`` that computes exactly, without noise, what its profile's hardware would sample.
+    """A ``Device`` that computes what its profile's hardware would sample.
 
     Any gate of the circuit form acts on any qubits under any number of controls.
     """
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._unseeded = np.random.default_rng()
-        self._philox = np.random.Philox()
-        self._seeded = np.random.Generator(self._philox)
+        self._settings = profile.engine.on_this_machine()
+        self._model = NoiseModel.of(profile)
+        self._engine = execute.Engine(DTYPES[profile.engine.precision], self._settings.threads)
+        self._seeds = np.random.default_rng()
         self._distributions = _Distributions()
         self._online = True
-        durations = asdict(profile.durations_ns)
+        durations, errors = asdict(profile.durations_ns), asdict(profile.noise)
+        errors["kraus"] = sorted(errors["kraus"])  # complex numbers do not travel
         self._capabilities = Capabilities(
             num_qubits=profile.max_qubits,
             native_gates=profile.native_gates,
@@ -66,7 +118,11 @@ class Emulator:
         )
         self._calibration = Calibration(
             id=sha256(repr(profile).encode()).hexdigest()[:16],
-            values={"profile": profile.name, "durations_ns": durations},
+            values={
+                "profile": profile.name,
+                "durations_ns": durations,
+                "noise": errors,
+            },
         )
 
     @property
@@ -74,28 +130,26 @@ class Emulator:
         return self._capabilities
 
     def prepare(self, program: Circuit) -> Prepared:
-        """Checks and translates a program.
+        """Checks a program.
 
         Raises:
-            NotSupported: more qubits than the profile has.
+            NotSupported: more qubits than the profile has, or no engine that the profile allows can
+                compute it in the memory that it grants.
         """
         most = self._profile.max_qubits
         if program.num_qubits > most:
             raise NotSupported(
-                f"the program has {program.num_qubits} qubits, a state of "
-                f"{_bytes(program.num_qubits)}; profile {self._profile.name!r} has {most} qubits "
-                f"({_bytes(most)})",
+                f"the program has {program.num_qubits} qubits; profile {self._profile.name!r} has "
+                f"{most}",
                 layer="device",
                 remedy="Use fewer qubits, or a QPU with a larger profile",
                 num_qubits=program.num_qubits,
                 max_qubits=most,
             )
-        return Prepared(
-            program,
-            translate(program),
-            timing.shot_ns(program, self._profile),
-            timing.expectation_shot_ns(program, self._profile),
-        )
+        prepared = Prepared(program, self._model, self._engine)
+        if not program.parameters:  # otherwise what it takes is known with its parameters
+            self._choose(prepared, program.bind()[0], 1)
+        return prepared
 
     def run(
         self,
@@ -103,19 +157,20 @@ class Emulator:
         parameters: NDArray[np.float64],
         shots: int,
         seed: int | None,
-        stopped: Callable[[], bool],
+        stopped: Stopped,
     ) -> Samples:
         """Samples a prepared program.
 
         Args:
             parameters: float64 ``(k, n_parameters)``.
             shots: for each of the ``k`` sets.
-            seed: from 0 to 2^64 - 1; equal seeds give equal samples; None draws one.
+            seed: from 0 to 2^64 - 1; equal seeds give equal samples, whatever the number of
+                threads; None draws one.
 
         Raises:
             ArgumentError: parameters of the wrong shape, fewer than one shot, or a seed out
                 of range.
-            NotSupported: more shots than the profile allows.
+            NotSupported: more shots than the profile allows, or see ``prepare``.
             TaskCancelled: ``stopped`` was true.
             DeviceError: memory ran out.
         """
@@ -134,43 +189,96 @@ class Emulator:
                 shots=shots,
                 max_shots=self._profile.max_shots,
             )
-        rng = self._unseeded if seed is None else self._generator(seed)
-        circuit, plan = prepared.circuit, prepared.plan
+        if seed is None:
+            seed = int(self._seeds.integers(2**64, dtype=np.uint64))
+        circuit = prepared.circuit
+        angles = circuit.bind(parameters)
+        chosen = self._choose(prepared, angles[0], shots)
         try:
-            memory = np.zeros((len(parameters), shots, -(-circuit.num_clbits // 8)), np.uint8)
-            for row, rows in zip(parameters, memory, strict=True):
-                if plan.collapses:
-                    angles = circuit.bind(row)[0]
-                    execute.sample_branches(plan, angles, rng, rows, stopped)
-                else:
-                    distribution = self._distributions.get(prepared, row, stopped)
-                    execute.sample(plan, distribution, rng, rows, stopped)
+            memory = np.zeros((len(angles), shots, -(-circuit.num_clbits // 8)), np.uint8)
+            self._sample(prepared, chosen, parameters, angles, seed, memory, stopped)
         except MemoryError as error:
-            raise _out_of_memory(circuit) from error
-        return Samples(memory, len(parameters) * shots * prepared.shot_ns)
+            raise _out_of_memory(chosen) from error
+        time = len(angles) * shots * prepared.shot_ns
+        return Samples(memory, time, f"{chosen.method}: {chosen.reason}")
+
+    def _sample(
+        self,
+        prepared: Prepared,
+        chosen: Choice,
+        parameters: NDArray[np.float64],
+        angles: NDArray[np.float64],
+        seed: int,
+        memory: NDArray[np.uint8],
+        stopped: Stopped,
+    ) -> None:
+        """Writes the samples of each set, readout errors included."""
+
+        def uniforms(of_set: int) -> Uniforms:
+            return Uniforms(seed, of_set)
+
+        if chosen.method == "stabilizer":
+            for i, row in enumerate(angles):
+                program = prepared.clifford(row)
+                memory[i] = stabilizer.sample(
+                    program, prepared.errors, memory.shape[1], (seed + i) % 2**64, stopped
+                )
+            return
+        dense = None if chosen.method == "density" else prepared.dense
+        if chosen.method == "statevector" and dense is not None and not dense.program.collapses:
+            if len(angles) == 1:
+                found = self._distributions.get(
+                    (prepared.circuit.id, parameters.tobytes()),
+                    lambda: self._engine.distribution(dense, angles[0], stopped),
+                )
+                found.sample(uniforms(0), memory[0], self._engine.team, stopped)
+            else:
+                self._engine.samples(dense, angles, uniforms, memory, stopped)
+        else:
+            for i, row in enumerate(angles):
+                if chosen.method == "density":
+                    exact = density.distribution(
+                        prepared.sequence, prepared.circuit.num_qubits,
+                        prepared.circuit.num_clbits, row, stopped,
+                    )  # fmt: skip
+                    memory[i] = density.sample(exact, uniforms(i).draw(0, 0, memory.shape[1]))
+                elif chosen.method == "trajectories":
+                    prepared.trajectories.sample(row, uniforms(i), memory[i], stopped)
+                else:
+                    branches.sample(
+                        self._engine, prepared.dense, row, uniforms(i), memory[i], stopped
+                    )
+        if prepared.errors.any():
+            for i, rows in enumerate(memory):
+                drawn = [
+                    uniforms(i).draw(_READOUT + bit, 0, len(rows))
+                    for bit in range(prepared.circuit.num_clbits)
+                ]
+                noise.misread(rows, prepared.errors, np.stack(drawn, axis=1))
 
     def expectation(
         self,
         prepared: Prepared,
         observable: PauliSum,
         parameters: NDArray[np.float64],
-        stopped: Callable[[], bool],
+        stopped: Stopped,
     ) -> Expectations:
-        """The observable's exact expectation for each of the ``k`` rows of ``parameters``.
+        """The observable's expectation for each of the ``k`` rows of ``parameters``.
 
-        Measurements at the end of the program are left out: the observable stands in their place.
-        The QPU time is that of hardware which samples ``expectation_shots`` shots for each group
-        of terms (see ``timing.measurement_groups``).
+        It is exact, except by trajectories: then it is the mean of as many as the profile's
+        ``expectation_shots``. Measurements at the end of the program are left out: the observable
+        stands in their place. The QPU time is that of hardware which samples ``expectation_shots``
+        shots for each group of terms (see ``timing.measurement_groups``).
 
         Raises:
             ArgumentError: the observable has another number of qubits than the program, or
                 parameters of the wrong shape.
             NotSupported: the program measures or resets in its course, so that it prepares no one
-                state.
+                state; or see ``prepare``.
             TaskCancelled: ``stopped`` was true.
             DeviceError: memory ran out.
         """
-        circuit, plan = prepared.circuit, prepared.plan
+        circuit = prepared.circuit
         if observable.num_qubits != circuit.num_qubits:
             raise ArgumentError(
                 f"an observable on {observable.num_qubits} qubits for a program of "
@@ -178,40 +286,67 @@ class Emulator:
                 layer="device",
                 remedy="Give the observable the program's number of qubits",
             )
-        if not plan.pure:
+        if not prepared.dense.program.pure:
             raise NotSupported(
                 "the expectation of a program that measures or resets qubits in its course",
                 layer="device",
                 remedy="Keep measurements to the end, or sample the program with run",
             )
+        angles = circuit.bind(parameters)
+        chosen = self._choose(prepared, angles[0], None)
         try:
-            values = [
-                execute.expectation(plan, observable, circuit.bind(row)[0], stopped)
-                for row in parameters
-            ]
+            values = self._expect(prepared, chosen, observable, angles, stopped)
         except MemoryError as error:
-            raise _out_of_memory(circuit) from error
+            raise _out_of_memory(chosen) from error
         groups = timing.measurement_groups(observable.paulis.tobytes(), observable.num_qubits)
         shots = groups * self._profile.expectation_shots
-        return Expectations(
-            np.array(values), len(parameters) * shots * prepared.expectation_shot_ns
+        time = len(angles) * shots * prepared.expectation_shot_ns
+        return Expectations(values, time, f"{chosen.method}: {chosen.reason}")
+
+    def _expect(
+        self,
+        prepared: Prepared,
+        chosen: Choice,
+        observable: PauliSum,
+        angles: NDArray[np.float64],
+        stopped: Stopped,
+    ) -> NDArray[np.float64]:
+        if chosen.method == "statevector":
+            return self._engine.expectations(prepared.dense, observable, angles, stopped)
+        if chosen.method == "trajectories":
+            seed = int(self._seeds.integers(2**64, dtype=np.uint64))
+            return np.array([
+                prepared.unmeasured_trajectories.expectation(
+                    observable, row, Uniforms(seed, i), self._profile.expectation_shots, stopped
+                )
+                for i, row in enumerate(angles)
+            ])  # fmt: skip
+        engine = density if chosen.method == "density" else stabilizer
+        return np.array(
+            [engine.expectation(prepared.unmeasured, observable, row, stopped) for row in angles]
         )
 
-    def _generator(self, seed: int) -> np.random.Generator:
-        """The random numbers of a seed: Philox, a counter's cipher, with the seed as its key.
+    def _choose(self, prepared: Prepared, angles: NDArray[np.float64], shots: int | None) -> Choice:
+        """The engine for a program, decided once, whatever its parameters are.
 
-        Setting the key of one generator takes 2 µs, making a new one 15.
+        Only if there is none for all parameters is one sought for these: at quarter turns a program
+        may be Clifford that is too large otherwise.
         """
-        zeros = np.zeros(4, dtype=np.uint64)
-        self._philox.state = {
-            "bit_generator": "Philox",
-            "state": {"counter": zeros, "key": np.array([seed, 0], dtype=np.uint64)},
-            "buffer": zeros,
-            "buffer_pos": 4,
-            "has_uint32": 0,
-            "uinteger": 0,
-        }
-        return self._seeded
+        # Without noise it is of no matter how many shots there are.
+        key = shots if prepared.noisy else None
+        found = prepared.choices.get(key)
+        if found is None:
+            parts = prepared.circuit, self._settings, prepared.sequence, shots
+            try:
+                found = choice.choose(*parts)
+            except NotSupported:
+                if not prepared.circuit.parameters:
+                    raise
+                return choice.choose(*parts, angles=angles)
+            if len(prepared.choices) > 64:
+                prepared.choices.clear()
+            prepared.choices[key] = found
+        return found
 
     def calibration(self) -> Calibration:
         """The profile's figures; the id changes when one of them does."""
@@ -221,9 +356,10 @@ class Emulator:
         return DeviceStatus(True) if self._online else DeviceStatus(False, "closed")
 
     def close(self) -> None:
-        """Frees what is kept between runs."""
+        """Ends the threads and frees what is kept between runs."""
         self._online = False
         self._distributions = _Distributions()
+        self._engine.close()
 
 
 class _Distributions:
@@ -231,18 +367,18 @@ class _Distributions:
     and these interleave with other tasks'."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, bytes], NDArray[np.float64]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, bytes], execute.Distribution] = OrderedDict()
         self._bytes = 0
 
     def get(
-        self, prepared: Prepared, row: NDArray[np.float64], stopped: Callable[[], bool]
-    ) -> NDArray[np.float64]:
-        key = prepared.circuit.id, row.tobytes()
+        self, key: tuple[str, bytes], make: Callable[[], execute.Distribution]
+    ) -> execute.Distribution:
+        """The distribution of a program and its parameters, made if it is not there."""
         kept = self._kept.get(key)
         if kept is not None:
             self._kept.move_to_end(key)
             return kept
-        made = execute.distribution(prepared.plan, prepared.circuit.bind(row)[0], stopped)
+        made = make()
         if made.nbytes <= _CACHE_BYTES:
             self._kept[key] = made
             self._bytes += made.nbytes
@@ -257,30 +393,16 @@ def create(profile: str | None = None) -> Emulator:
     Compiles the kernels, or loads them from numba's cache, so that no task waits for that.
 
     Raises:
-        ConfigurationError: the profile cannot be used (see ``profile.load``), or the state of its
-            largest program does not fit into this machine's memory.
+        ConfigurationError: the profile cannot be used (see ``profile.load``).
     """
     loaded = profiles.load(profile)
-    needed = execute.state_bytes(loaded.max_qubits)
-    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > present:
-        raise ConfigurationError(
-            f"profile {loaded.name}: 'max_qubits' is {loaded.max_qubits}, a state of {needed} "
-            f"bytes; this machine has {present}",
-            layer="device",
-            remedy="Lower max_qubits, or run the emulator on a larger machine",
-        )
-    compile_kernels()
+    compile_kernels(loaded.engine.precision)
     return Emulator(loaded)
 
 
-def _bytes(num_qubits: int) -> str:
-    return f"{execute.state_bytes(num_qubits):.3g} bytes"
-
-
-def _out_of_memory(circuit: Circuit) -> DeviceError:
+def _out_of_memory(chosen: Choice) -> DeviceError:
     return DeviceError(
-        f"memory ran out for a state of {circuit.num_qubits} qubits ({_bytes(circuit.num_qubits)})",
+        f"memory ran out for a program that takes {chosen.bytes:.3g} bytes ({chosen.method})",
         layer="device",
         remedy="Use fewer qubits or shots, or run the emulator on a larger machine",
     )

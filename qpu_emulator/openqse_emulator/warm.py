@@ -4,45 +4,135 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from time import perf_counter
 
 import numpy as np
 
 from openqse.errors import OpenQSEError
+from openqse.program.circuit import Circuit, CircuitBuilder
+from openqse.program.gates import Op
+from openqse.program.observable import PauliSum
+from openqse_emulator import density, noise
 from openqse_emulator import profile as profiles
-from openqse_emulator.statevector import kernels
+from openqse_emulator.profile import Precision
+from openqse_emulator.randomness import Uniforms
+from openqse_emulator.statevector import branches, execute, measure, program
+from openqse_emulator.trajectories import Prepared as Trajectories
+
+log = logging.getLogger("openqse-emulator")
+
+#: Called with what was compiled (or loaded), the seconds it took, and whether it was in the cache.
+Report = Callable[[str, float, bool], None]
+
+DTYPES = {"double": np.float64, "single": np.float32}
 
 
-def compile_kernels(report: Callable[[str, float], None] | None = None) -> None:
-    """Calls the kernels once, with the types of a run: compiles them, or loads them from the cache.
-
-    What kernels alone call is part of their code.
+def compile_kernels(precision: Precision, report: Report | None = None) -> None:
+    """Runs a small program of every kind, so that all kernels are compiled, or loaded.
 
     Args:
-        report: told each kernel's name and the seconds it took.
+        report: told of each step; None logs the steps if the cache is cold.
     """
-    state = np.array([1, 0, 0, 0], dtype=np.complex128)
-    gates = np.zeros(1, dtype=np.int64)
-    reals = np.zeros(4)
-    memory = np.zeros((1, 1), dtype=np.uint8)
-    calls = (
-        (kernels.scale, (state, 1, 0, 1 + 0j)),
-        (kernels.exchange, (state, 1, 0, 1)),
-        (kernels.mix, (state, 1, 0, 1, 1 + 0j, 0j, 0j, 1 + 0j)),
-        (kernels.weight, (state, 1, 0)),
-        (kernels.evolve, (state, gates, gates, gates, gates, gates, reals, 0, 1)),
-        (kernels.cumulate, (state, reals)),
-        (kernels.read_out, (reals, reals[:1], gates, gates, memory)),
-        (kernels.pauli_sum, (state, reals[:1], gates, gates, 0, 1)),
+    report = report or _Cold()
+    for name, step in _steps(precision):
+        misses, begun = _misses(), perf_counter()
+        step()
+        report(name, perf_counter() - begun, _misses() == misses)
+
+
+class _Cold:
+    """Logs the progress of a compilation, and nothing where all is in the cache."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def __call__(self, name: str, took: float, cached: bool) -> None:
+        if cached and not self._told:
+            return
+        if not self._told:
+            log.warning(
+                "numba's cache has no machine code for this processor: compiling, which takes a "
+                "minute. Do it ahead with: openqse-emulator warm"
+            )
+        self._told = True
+        log.warning("compiled: %s (%.1f s)", name, took)
+
+
+def _misses() -> int:
+    """How often something was compiled so far."""
+    return sum(
+        sum(found.stats.cache_misses.values())
+        for module in _modules()
+        for found in vars(module).values()
+        if hasattr(found, "stats") and hasattr(found, "py_func")
     )
-    for kernel, arguments in calls:
-        begun = perf_counter()
-        kernel(*arguments)
-        if report is not None:
-            report(kernel.__name__, perf_counter() - begun)
+
+
+def _modules() -> list[object]:
+    """The emulator's modules that have kernels."""
+    return [
+        module
+        for name, module in sorted(sys.modules.items())
+        if name.startswith("openqse_emulator.")
+    ]
+
+
+def _steps(precision: Precision) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What is to be compiled, and a run of it."""
+    engine = execute.Engine(DTYPES[precision], 1)
+    wide = _program(measure.TABLE + 1)
+    narrow = _program(1)
+    angles = wide.bind()[0]
+    uniforms = Uniforms(1)
+
+    def never() -> bool:
+        return False
+
+    yield "reading programs", lambda: program.read(wide)
+    prepared = engine.prepare(wide)
+    yield "planning", lambda: prepared.planned(angles, True)
+    yield "evolving", lambda: engine.evolve(prepared, angles, never)
+    memory = np.zeros((1, 2), dtype=np.uint8)
+
+    def sample(each: Circuit) -> None:
+        found = engine.distribution(engine.prepare(each), angles, never)
+        found.sample(uniforms, memory, engine.team, never)
+
+    yield "sampling a state", lambda: sample(wide)
+    yield "sampling a table", lambda: sample(narrow)
+    observable = PauliSum.from_terms({"X0 Y1": 1.0, "Z0": 1.0}, wide.num_qubits)
+    yield (
+        "expectations",
+        lambda: engine.expectation(engine.evolve(prepared, angles, never), observable, never),
+    )
+    dynamic = CircuitBuilder(1).h(0).measure(0, 0).reset(0).h(0).measure(0, 1).build()
+    yield (
+        "collapses",
+        lambda: branches.sample(engine, engine.prepare(dynamic), angles, uniforms, memory, never),
+    )
+    stays = noise.Channel(noise.Kind.KRAUS, (0,), operators=np.eye(2, dtype=complex)[np.newaxis])
+    gates = list(narrow.operations())
+    flips = noise.Channel(noise.Kind.PAULI, (0,), (0.5, 0.0, 0.0))
+    for name, channel in (("trajectories", flips), ("Kraus operators", stays)):
+        sequence = [gates[0], channel, *gates[1:]]
+        yield (
+            name,
+            lambda sequence=sequence: Trajectories(engine, narrow, sequence).sample(  # type: ignore[misc]
+                angles, uniforms, memory, never
+            ),
+        )
+    yield "density matrices", lambda: density.evolve(gates, 1, angles, never)
+
+
+def _program(num_qubits: int) -> Circuit:
+    builder = CircuitBuilder(num_qubits)
+    for q in range(num_qubits):
+        builder.append(Op.H, (q,))
+    return builder.measure_all().build()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,8 +163,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _warm() -> None:
     begun = perf_counter()
-    compile_kernels(lambda name, took: print(f"{name:<10} {took:6.2f} s", flush=True))
-    path = kernels.evolve.stats.cache_path
+
+    def report(name: str, took: float, cached: bool) -> None:
+        print(f"{precision} {name:<17} {took:6.2f} s{'  (was there)' * cached}", flush=True)
+
+    precision: Precision
+    for precision in ("double", "single"):
+        compile_kernels(precision, report)
+    path = program._fates.stats.cache_path
     where = f"in {path}" if path else "nowhere: numba found no directory that it may write"
     print(f"ready after {perf_counter() - begun:.2f} s; machine code is kept {where}")
 
@@ -82,7 +178,8 @@ def _warm() -> None:
 def _profiles(as_json: bool) -> None:
     loaded = [profiles.load(name) for name in profiles.names()]
     if as_json:
-        print(json.dumps({profile.name: asdict(profile) for profile in loaded}, indent=2))
+        table = {profile.name: asdict(profile) for profile in loaded}
+        print(json.dumps(table, indent=2, default=lambda z: [z.real, z.imag]))
         return
     for profile in loaded:
         default = " (default)" if profile.name == profiles.DEFAULT else ""

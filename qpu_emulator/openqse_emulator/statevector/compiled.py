@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core import caching
 
 _config: Any = numba.config
+#: Sums may be taken in another order, products and sums contracted; infinities stay what they are.
+_OPTIONS: Any = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+}
+
+
+def _digest_of_sources() -> str:
+    """Of all modules that have kernels: a kernel's code holds that of kernels in other files."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
+        text = path.read_bytes()
+        if b"\n@kernel\n" in text or b"\n@intrinsic\n" in text:
+            digest.update(text)
+    return digest.hexdigest()
+
+
+_SOURCES = _digest_of_sources()
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -17,15 +38,18 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     The code is cached where numba finds a directory it may write; a directory that NUMBA_CACHE_DIR
     names and that may only be read (one built with an image, for all users) is read; where there is
-    neither, the code lives as long as the process.
+    neither, the code lives as long as the process. A change of any module that has kernels makes
+    what is cached stale.
     """
     compiled: Any
     try:
-        compiled = numba.njit(nogil=True, cache=True)(function)
+        compiled = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # numba found no directory that it may write
-        compiled = numba.njit(nogil=True)(function)
+        compiled = numba.njit(**_OPTIONS)(function)
     if _SharedLocator(function).is_read_only():
         compiled._cache = _shared_cache(function)
+    if hasattr(compiled._cache, "_cache_file"):
+        compiled._cache._cache_file._source_stamp = _SOURCES
     return compiled
 
 

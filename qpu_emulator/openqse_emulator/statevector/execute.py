@@ -1,200 +1,546 @@
-"""Running plans: evolution in slices, sampling by branches, expectations."""
+"""The engine: programs planned, bound to parameters, evolved by threads, and measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from openqse.errors import TaskCancelled
+from openqse.program.circuit import Circuit
 from openqse.program.observable import PauliSum
-from openqse_emulator.statevector import kernels
-from openqse_emulator.statevector.plan import Collapse, Plan
+from openqse_emulator.randomness import Uniforms
+from openqse_emulator.statevector import bind, canonical, kernels, measure, plan, program, simd
+from openqse_emulator.statevector.plan import Plan
+from openqse_emulator.statevector.program import Program
+from openqse_emulator.statevector.team import Stopped, Team, go_on
 
-#: Amplitudes one kernel call may visit before ``stopped`` is asked again: some 20 ms.
-_SLICE = 2**23
-_SHOTS = 2**15
+#: Blocks after which the caller's thread asks whether to stop: some milliseconds.
+_BUDGET = 8
+_EVER = 2**62
+#: Pieces that a pass over the state is cut into: sums are the same however many threads there are.
+_PIECES = 64
+_SHOTS, _SHOTS_OF_CHUNK = 2**14, 32
 
-Stopped = Callable[[], bool]
-State = NDArray[np.complex128]
+#: No Pauli operators are inserted.
+NO_NOISE = np.zeros((0, 3), dtype=np.int64)
 
 
-def state_bytes(num_qubits: int) -> int:
+def state_bytes(num_qubits: int, dtype: DTypeLike) -> int:
     """Memory that a state takes."""
-    return int(2**num_qubits * np.dtype(np.complex128).itemsize)
+    return int(2 << max(num_qubits, plan.LEAST_QUBITS)) * np.dtype(dtype).itemsize
 
 
-def evolve(plan: Plan, angles: NDArray[np.float64], stopped: Stopped) -> State:
-    """The state, complex128 ``(2**n,)``, that a pure plan prepares.
+@dataclass(frozen=True, eq=False)
+class State:
+    """A state up to a Pauli operator, which is moved to where the state is read.
 
-    Args:
-        angles: float64 ``(n_angles,)``, a row of ``Circuit.bind``.
-
-    Raises:
-        TaskCancelled: ``stopped`` was true.
+    Attributes:
+        numbers: real ``(2 * 2**n,)``: real parts of all amplitudes, then imaginary parts.
+        names: int64, for each qubit of the program its bit of an amplitude's index.
+        flips, signs: masks of the bits on which X and Z are yet to act, Z first.
     """
-    state = _zero_state(plan)
-    _advance(state, plan, angles, 0, len(plan.opcodes), stopped)
-    return state
+
+    numbers: NDArray[Any]
+    names: NDArray[np.int64]
+    flips: int
+    signs: int
+
+    def amplitudes(self, indices: NDArray[np.int64] | None = None) -> NDArray[np.complex128]:
+        """The state itself, complex128, up to a global phase.
+
+        Args:
+            indices: int64, of the amplitudes; bit ``q`` is qubit ``q``. None means all ``2**n``.
+        """
+        if indices is None:
+            indices = np.arange(1 << len(self.names))
+        places, odd = np.zeros_like(indices), np.zeros_like(indices)
+        for qubit, bit in enumerate(self.names.tolist()):
+            value = (indices >> qubit ^ self.flips >> bit) & 1
+            places |= value << bit
+            odd ^= value & self.signs >> bit
+        state = self.numbers[places].astype(np.complex128)
+        state += 1j * self.numbers[len(self.numbers) // 2 + places]
+        return np.asarray(state * (1 - 2 * odd))
 
 
-def distribution(plan: Plan, angles: NDArray[np.float64], stopped: Stopped) -> NDArray[np.float64]:
-    """The running sum of the probabilities, float64 ``(2**n,)``, after a plan without collapses.
+class Distribution:
+    """The distribution of a state's final measurements, to be sampled any number of times.
 
-    Raises:
-        TaskCancelled: ``stopped`` was true.
+    Where few qubits are measured it is a table, else the state itself and the weights of its
+    chunks.
+
+    Attributes:
+        state: what is sampled; None if it is a table.
     """
-    return _cumulate(evolve(plan, angles, stopped))
+
+    def __init__(
+        self, state: State | None, weights: NDArray[np.float64], places: NDArray[np.int64]
+    ) -> None:
+        self.state = state
+        self._cumulative = np.cumsum(weights)
+        self._starts = np.empty(max(2, len(weights)), dtype=np.int64)
+        measure.guide(self._cumulative, self._starts)
+        bits, clbits = (int(places[:, column].max(initial=0)) for column in (0, 1))
+        self._spelling = np.empty((clbits // 64 + 1, bits // 8 + 3, 256), dtype=np.uint64)
+        measure.spell(places, self._spelling)
+
+    @property
+    def nbytes(self) -> int:
+        return self._cumulative.nbytes + (0 if self.state is None else self.state.numbers.nbytes)
+
+    def sample(
+        self, uniforms: Uniforms, memory: NDArray[np.uint8], team: Team, stopped: Stopped
+    ) -> None:
+        """Writes the outcomes of shots into rows of ``Samples.memory``: shot ``i`` is drawn with
+        the ``i``-th number of the first stream.
+
+        Raises:
+            TaskCancelled: ``stopped`` was true.
+        """
+        # Each piece reads all chunks that it needs, so it must have many shots for each.
+        least = max(_SHOTS, _SHOTS_OF_CHUNK * len(self._cumulative))
+        pieces = max(1, len(memory) // least)
+
+        def job(_: int, i: int) -> None:
+            begin, end = len(memory) * i // pieces, len(memory) * (i + 1) // pieces
+            self.draw(uniforms.draw(0, begin, end - begin), memory[begin:end])
+
+        team.each(pieces, job, stopped)
+
+    def draw(self, draws: NDArray[np.float64], memory: NDArray[np.uint8]) -> None:
+        """Writes the outcomes that random numbers from [0, 1), one for each row, stand for."""
+        arguments = (self._cumulative, self._starts, draws, self._spelling, memory)
+        if self.state is None:
+            measure.read_table(*arguments)
+        else:
+            measure.read_state(self.state.numbers, *arguments)
 
 
-def sample(
-    plan: Plan,
-    cumulative: NDArray[np.float64],
-    rng: np.random.Generator,
-    memory: NDArray[np.uint8],
-    stopped: Stopped,
-) -> None:
-    """Measures at the end: writes a plan's final measurements, drawn from ``distribution``.
+class Workspace:
+    """What one thread needs to bind a plan."""
 
-    Args:
-        memory: uint8 ``(shots, bytes)``, one row of ``Samples.memory``.
+    def __init__(self, read: Program, dtype: DTypeLike, noisy: bool) -> None:
+        n = read.num_qubits
+        self.operations = read.operations
+        self.operands = read.operands
+        if noisy:  # a Pauli operator between gates may change what is known of their product
+            self.operations = read.operations.copy()
+            self.operations[:, 5] = 1
+        self.items = np.zeros((read.most_items, 4), dtype=np.int64)
+        self.values = np.zeros((read.most_items, 3), dtype=np.complex128)
+        self.pending = np.zeros((n, 4), dtype=np.complex128)
+        self.known = np.zeros((n, 3), dtype=np.int64)
+        self.frame = np.array([0, 0, 0, noisy, plan.lane_qubits(dtype)], dtype=np.int64)
+        self.bound: bind.Bound | None = None
+        self._written: tuple[bytes, bytes] | None = None
 
-    Raises:
-        TaskCancelled: ``stopped`` was true.
+    def rewrite(self, angles: NDArray[np.float64], noise: NDArray[np.int64]) -> None:
+        """Writes items and values for these parameters and these Pauli operators, if they are
+        not there."""
+        wanted = angles.tobytes(), noise.tobytes()
+        if self._written == wanted:
+            return
+        self._written = wanted
+        canonical.canonical(
+            self.operations, self.operands, angles, noise,
+            self.items, self.values, self.pending, self.known, self.frame,
+        )  # fmt: skip
+
+    def bind(self, planned: Plan, dtype: DTypeLike) -> bind.Bound:
+        """The numbers of the plan's operations."""
+        if self.bound is None:
+            self.bound = bind.allocate(planned, dtype)
+        bound = self.bound
+        bind.fill(
+            planned.stages, planned.ops, planned.records, planned.fills, planned.fill_ends,
+            planned.block, planned.row, self.items[: self.frame[0]], self.values,
+            bound.tangents, bound.factors, bound.tables, bound.required, bound.scales,
+        )  # fmt: skip
+        return bound
+
+
+class Prepared:
+    """A program of an engine: read once, planned at its first use.
+
+    Attributes:
+        program: what the plan is made from.
+        num_qubits: of its state.
     """
-    for begin in range(0, len(memory), _SHOTS):
-        _go_on(stopped)
-        rows = memory[begin : begin + _SHOTS]
-        draws = rng.random(len(rows))
-        kernels.read_out(cumulative, draws, plan.final_qubits, plan.final_clbits, rows)
+
+    def __init__(self, read: Program, dtype: DTypeLike, threads: int) -> None:
+        self.program = read
+        self.num_qubits = max(self.program.num_qubits, plan.LEAST_QUBITS)
+        self._dtype = dtype
+        self._threads = threads
+        self._plans: dict[tuple[bool, bool], tuple[Plan, list[Workspace]]] = {}
+
+    def planned(
+        self, angles: NDArray[np.float64], keep_phases: bool, noisy: bool = False
+    ) -> tuple[Plan, list[Workspace]]:
+        """The plan, and a workspace for each thread.
+
+        Args:
+            angles: any set of parameters: the plan is the same for all.
+            keep_phases: whether phases matter that no outcome of a measurement depends on.
+            noisy: whether Pauli operators will be inserted.
+        """
+        found = self._plans.get((keep_phases, noisy))
+        if found is None:
+            spaces = [Workspace(self.program, self._dtype, noisy) for _ in range(self._threads)]
+            spaces[0].rewrite(angles, NO_NOISE)
+            block = plan.block_qubits(self.num_qubits, self._dtype)
+            items = spaces[0].items[: spaces[0].frame[0]].copy()
+            made = plan.plan(
+                items, self.num_qubits, self._dtype, block=block, keep_phases=keep_phases
+            )
+            found = self._plans[keep_phases, noisy] = made, spaces
+        return found
 
 
-def sample_branches(
-    plan: Plan,
-    angles: NDArray[np.float64],
-    rng: np.random.Generator,
-    memory: NDArray[np.uint8],
-    stopped: Stopped,
-) -> None:
-    """Samples a plan with collapses: shots share a state for as long as their outcomes agree.
+class Engine:
+    """Evolves state vectors with some threads in some precision."""
 
-    At a collapse the number of shots that find 1 is drawn from the binomial distribution, and each
-    outcome that has shots goes on by itself. The branch with fewer shots goes on first, so at most
-    ``log2(shots)`` states wait.
+    def __init__(self, dtype: DTypeLike, threads: int) -> None:
+        self.dtype = np.dtype(dtype)
+        self.team = Team(threads)
+        self._scratch: list[NDArray[Any]] = [np.zeros(0, dtype)] * threads
+        self._spare: NDArray[Any] | None = None
 
-    Args:
-        memory: as in ``sample``.
+    def prepare(self, circuit: Circuit | Program) -> Prepared:
+        """Reads a program."""
+        read = circuit if isinstance(circuit, Program) else program.read(circuit)
+        return Prepared(read, self.dtype, self.team.threads)
 
-    Raises:
-        TaskCancelled: ``stopped`` was true.
-    """
-    waiting = [(_zero_state(plan), 0, memory)]
-    while waiting:
-        state, begun, rows = waiting.pop()
-        position = plan.collapses[begun - 1].position if begun else 0
-        for i, collapse in enumerate(plan.collapses[begun:], start=begun + 1):
-            _advance(state, plan, angles, position, collapse.position, stopped)
-            position = collapse.position
-            one = float(kernels.weight(state, collapse.qubit, collapse.qubit))
-            zero = float(kernels.weight(state, collapse.qubit, 0))
-            ones = int(rng.binomial(len(rows), one / (one + zero)))
-            fewer, more = sorted(((ones, True), (len(rows) - ones, False)))
-            if fewer[0]:
-                other = state.copy()
-                _project(other, collapse, more[1], one if more[1] else zero)
-                _write(rows[fewer[0] :], collapse, more[1])
-                waiting.append((other, i, rows[fewer[0] :]))
-                rows, outcome = rows[: fewer[0]], fewer[1]
-            else:
-                outcome = more[1]
-            _project(state, collapse, outcome, one if outcome else zero)
-            _write(rows, collapse, outcome)
-        _advance(state, plan, angles, position, len(plan.opcodes), stopped)
-        sample(plan, _cumulate(state), rng, rows, stopped)
-    # Branches lie one after another in the memory; shots do not.
-    rng.shuffle(memory, axis=0)
+    def evolve(
+        self,
+        prepared: Prepared,
+        angles: NDArray[np.float64],
+        stopped: Stopped,
+        *,
+        keep_phases: bool = True,
+    ) -> State:
+        """The state that a pure program prepares.
+
+        Args:
+            angles: float64 ``(n_angles,)``, a row of ``Circuit.bind``.
+            keep_phases: whether phases matter that no outcome of a measurement depends on.
+
+        Raises:
+            TaskCancelled: ``stopped`` was true.
+        """
+        planned, spaces = prepared.planned(angles, keep_phases)
+        spaces[0].rewrite(angles, NO_NOISE)
+        bound = spaces[0].bind(planned, self.dtype)
+        numbers = self.take(planned.num_qubits)
+        self.advance(planned, bound, numbers, 0, stopped)
+        return state_of(numbers, spaces[0])
+
+    def distribution(
+        self, prepared: Prepared, angles: NDArray[np.float64], stopped: Stopped
+    ) -> Distribution:
+        """The distribution of the final measurements of a program without collapses.
+
+        Raises:
+            TaskCancelled: ``stopped`` was true.
+        """
+        if len(prepared.program.final_qubits) == 0:
+            return Distribution(None, np.ones(1), np.zeros((0, 3), np.int64))
+        state = self.evolve(prepared, angles, stopped, keep_phases=False)
+        return self.measured(prepared.program, state, stopped)
+
+    def expectations(
+        self,
+        prepared: Prepared,
+        observable: PauliSum,
+        angles: NDArray[np.float64],
+        stopped: Stopped,
+    ) -> NDArray[np.float64]:
+        """The expectations of an observable in the states that a pure program prepares: float64
+        ``(k,)``.
+
+        Args:
+            angles: float64 ``(k, n_angles)``, as ``Circuit.bind`` gives them.
+
+        Raises:
+            TaskCancelled: ``stopped`` was true.
+        """
+        values = np.empty(len(angles))
+
+        known: dict[bytes, Terms] = {}
+
+        def one(state: State, i: int) -> None:
+            key = state.names.tobytes()
+            terms = known.get(key)
+            if terms is None:
+                terms = known[key] = Terms.of(observable, state.names)
+            values[i] = terms.expectation(state)
+
+        if self._each_alone(prepared, angles, True, one, stopped):
+            return values
+        for i, row in enumerate(angles):
+            state = self.evolve(prepared, row, stopped)
+            values[i] = self.expectation(state, observable, stopped)
+            self.give_back(state.numbers)
+        return values
+
+    def expectation_alone(self, state: State, observable: PauliSum) -> float:
+        """The expectation of an observable in a state, found by one thread."""
+        return Terms.of(observable, state.names).expectation(state)
+
+    def expectation(self, state: State, observable: PauliSum, stopped: Stopped) -> float:
+        """The expectation of an observable in a state."""
+        terms = Terms.of(observable, state.names)
+        sums = np.zeros(chunks_of(state.numbers))
+        self._pass(state.numbers, lambda begin, end: terms.sum(state, begin, end, sums), stopped)
+        return float(sums.sum())
+
+    def samples(
+        self,
+        prepared: Prepared,
+        angles: NDArray[np.float64],
+        uniforms: Callable[[int], Uniforms],
+        memory: NDArray[np.uint8],
+        stopped: Stopped,
+    ) -> None:
+        """Samples a program without collapses for several sets of parameters.
+
+        Args:
+            angles: float64 ``(k, n_angles)``, as ``Circuit.bind`` gives them.
+            uniforms: the random numbers of a set.
+            memory: uint8 ``(k, shots, bytes)``, as in ``Samples``; written.
+
+        Raises:
+            TaskCancelled: ``stopped`` was true.
+        """
+
+        def one(state: State, i: int) -> None:
+            found = measured_alone(prepared.program, state)
+            found.draw(uniforms(i).draw(0, 0, len(memory[i])), memory[i])
+
+        if len(prepared.program.final_qubits) == 0:
+            return
+        if len(angles) > 1 and self._each_alone(prepared, angles, False, one, stopped):
+            return
+        for i, row in enumerate(angles):
+            found = self.distribution(prepared, row, stopped)
+            found.sample(uniforms(i), memory[i], self.team, stopped)
+            if found.state is not None:
+                self.give_back(found.state.numbers)
+
+    def close(self) -> None:
+        """Ends the threads and frees what is kept."""
+        self.team.close()
+        self._spare = None
+
+    # --- evolution -------------------------------------------------------------------------------
+
+    def advance(
+        self, planned: Plan, bound: bind.Bound, numbers: NDArray[Any], segment: int,
+        stopped: Stopped,
+    ) -> None:  # fmt: skip
+        """Applies the stages before a collapse, or those after all."""
+        first, last = planned.segments[segment : segment + 2].tolist()
+        sync = np.zeros(kernels.DONE + last - first, dtype=np.int64)
+
+        def job(thread: int) -> bool:
+            budget = _EVER if thread else _BUDGET
+            return self.work(thread, planned, bound, numbers, segment, budget, sync)
+
+        def halt() -> None:
+            sync[kernels.STOPPED] = 1
+
+        go_on(stopped)
+        if planned.num_qubits == planned.block:
+            while not job(0):
+                go_on(stopped)
+        elif first < last:
+            self.team.together(job, stopped, halt)
+
+    def work(
+        self, thread: int, planned: Plan, bound: bind.Bound, numbers: NDArray[Any], segment: int,
+        budget: int, sync: NDArray[np.int64] | None,
+    ) -> bool:  # fmt: skip
+        """One thread's part in the stages of a segment; all of it where ``sync`` is None."""
+        first, last = planned.segments[segment : segment + 2].tolist()
+        if sync is None:
+            sync = np.zeros(kernels.DONE + last - first, dtype=np.int64)
+        size = kernels.scratch_size(planned.block, planned.row, self.dtype)
+        if len(self._scratch[thread]) < size:
+            self._scratch[thread] = aligned(size, self.dtype)
+        done: bool = kernels.work(
+            numbers, self._scratch[thread], sync, budget, first, last, planned.block,
+            planned.row, planned.stages, planned.local, planned.ops, planned.records,
+            bound.tangents, bound.factors, bound.tables, bound.required, bound.scales,
+        )  # fmt: skip
+        return done
+
+    def _each_alone(
+        self,
+        prepared: Prepared,
+        angles: NDArray[np.float64],
+        keep_phases: bool,
+        use: Callable[[State, int], None],
+        stopped: Stopped,
+    ) -> bool:
+        """Evolves each set of parameters in one thread and uses its state there, if a state is so
+        small that it makes a single block; else returns False."""
+        planned, spaces = prepared.planned(angles[0], keep_phases)
+        if planned.num_qubits > planned.block or len(planned.segments) > 2:
+            return False
+        states = [aligned(2 << planned.num_qubits, self.dtype) for _ in spaces]
+
+        def job(thread: int, i: int) -> None:
+            spaces[thread].rewrite(angles[i], NO_NOISE)
+            bound = spaces[thread].bind(planned, self.dtype)
+            self.work(thread, planned, bound, states[thread], 0, _EVER, None)
+            use(state_of(states[thread], spaces[thread]), i)
+
+        self.team.each(len(angles), job, stopped)
+        return True
+
+    def take(self, num_qubits: int) -> NDArray[Any]:
+        """Room for a state: what it holds is of no matter."""
+        spare, self._spare = self._spare, None
+        if spare is not None and len(spare) == 2 << num_qubits:
+            return spare
+        del spare
+        return aligned(2 << num_qubits, self.dtype)
+
+    def give_back(self, numbers: NDArray[Any]) -> None:
+        """Keeps the room of a state that is of no use any more, for the next."""
+        self._spare = numbers
+
+    # --- measurement -----------------------------------------------------------------------------
+
+    def _pass(self, numbers: NDArray[Any], job: Any, stopped: Stopped) -> None:
+        """Calls ``job(begin, end)`` for all chunks of a state."""
+        chunks = chunks_of(numbers)
+        pieces = min(_PIECES, -(-chunks // 4))
+        bounds = [chunks * i // pieces for i in range(pieces + 1)]
+        self.team.each(pieces, lambda _, i: job(bounds[i], bounds[i + 1]), stopped)
+
+    def measured(self, read: Program, state: State, stopped: Stopped) -> Distribution:
+        """The distribution of the final measurements; keeps the state if it needs it."""
+        bits = state.names[read.final_qubits]
+        if len(bits) > measure.TABLE:
+            weights = np.zeros(chunks_of(state.numbers))
+            self._pass(
+                state.numbers,
+                lambda begin, end: measure.weigh(state.numbers, begin, end, weights),
+                stopped,
+            )
+            return Distribution(state, weights, _places(read, state, bits))
+        pieces = np.zeros((_PIECES, 1 << len(bits)))
+        chunks = chunks_of(state.numbers)
+        self._pass(
+            state.numbers,
+            lambda begin, end: measure.tabulate(
+                state.numbers, begin, end, bits, pieces[begin * _PIECES // chunks]
+            ),
+            stopped,
+        )
+        self.give_back(state.numbers)
+        return Distribution(None, pieces.sum(axis=0), _places(read, state, np.arange(len(bits))))
+
+    def weigh_bit(self, numbers: NDArray[Any], bit: int, stopped: Stopped) -> tuple[float, float]:
+        weights = np.zeros((chunks_of(numbers), 2))
+        self._pass(
+            numbers,
+            lambda begin, end: measure.weigh_bit(numbers, begin, end, bit, weights),
+            stopped,
+        )
+        zero, one = weights.sum(axis=0).tolist()
+        return zero, one
 
 
-def expectation(
-    plan: Plan, observable: PauliSum, angles: NDArray[np.float64], stopped: Stopped
-) -> float:
-    """The exact expectation of an observable in the state that a pure plan prepares.
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """An observable as ``measure.pauli_sums`` reads it."""
 
-    Raises:
-        TaskCancelled: ``stopped`` was true.
-    """
-    state = evolve(plan, angles, stopped)
-    codes = observable.paulis
-    bits = np.int64(1) << np.arange(plan.num_qubits, dtype=np.int64)
-    flips = ((codes == 1) | (codes == 2)) @ bits
-    signs = ((codes == 2) | (codes == 3)) @ bits
-    coefficients = observable.coefficients.copy()  # those off the wire are read-only: another type
-    value = 0.0
-    for start, stop in _slices(plan, 0, len(codes), stopped):
-        value += kernels.pauli_sum(state, coefficients, flips, signs, start, stop)
-    return value
+    groups: NDArray[np.int64]
+    flips: NDArray[np.int64]
+    signs: NDArray[np.int64]
+    coefficients: NDArray[np.float64]
+    turned: NDArray[np.bool_]
 
+    def sum(self, state: State, begin: int, end: int, sums: NDArray[np.float64]) -> None:
+        """Adds what chunks of a state contribute: float64 ``(chunks,)``."""
+        measure.pauli_sums(
+            state.numbers, begin, end, self.groups, self.flips, self.signs, self.coefficients,
+            self.turned, state.flips, state.signs, sums,
+        )  # fmt: skip
 
-def _zero_state(plan: Plan) -> State:
-    state = np.zeros(2**plan.num_qubits, dtype=np.complex128)
-    state[0] = 1.0
-    return state
+    def expectation(self, state: State) -> float:
+        """The expectation in a state, found by one thread."""
+        sums = np.zeros(chunks_of(state.numbers))
+        self.sum(state, 0, len(sums), sums)
+        return float(sums.sum())
 
-
-def _cumulate(state: State) -> NDArray[np.float64]:
-    cumulative = np.empty(len(state), dtype=np.float64)
-    kernels.cumulate(state, cumulative)
-    return cumulative
-
-
-def _advance(
-    state: State,
-    plan: Plan,
-    angles: NDArray[np.float64],
-    start: int,
-    stop: int,
-    stopped: Stopped,
-) -> None:
-    for begin, end in _slices(plan, start, stop, stopped):
-        kernels.evolve(
-            state,
-            plan.opcodes,
-            plan.controls,
-            plan.firsts,
-            plan.seconds,
-            plan.angle_offsets,
-            angles,
-            begin,
-            end,
+    @staticmethod
+    def of(observable: PauliSum, names: NDArray[np.int64]) -> Terms:
+        """The terms of an observable on the bits that qubits have."""
+        codes = observable.paulis
+        bits = np.int64(1) << names
+        flips = ((codes == 1) | (codes == 2)) @ bits
+        signs = ((codes == 2) | (codes == 3)) @ bits
+        ys = (codes == 2).sum(axis=1)
+        # 1j**y times the real part is real for even y; for odd y it is the imaginary part.
+        factors = np.array([1.0, -1.0, -1.0, 1.0])[ys % 4]
+        order = np.argsort(flips, kind="stable")
+        ends = np.flatnonzero(np.diff(flips[order])) + 1
+        return Terms(
+            np.concatenate([[0], ends, [len(codes)]]).astype(np.int64),
+            flips[order],
+            signs[order],
+            (observable.coefficients * factors)[order],
+            (ys % 2 == 1)[order],
         )
 
 
-def _slices(plan: Plan, start: int, stop: int, stopped: Stopped) -> Iterator[tuple[int, int]]:
-    """Cuts work items, each a pass over the state, into slices between which one can stop."""
-    step = max(1, _SLICE >> plan.num_qubits)
-    for begin in range(start, stop, step):
-        _go_on(stopped)
-        yield begin, min(begin + step, stop)
+def norm(state: State) -> float:
+    """The squared norm of a state, found by one thread."""
+    weights = np.zeros(chunks_of(state.numbers))
+    measure.weigh(state.numbers, 0, len(weights), weights)
+    return float(weights.sum())
 
 
-def _go_on(stopped: Stopped) -> None:
-    if stopped():
-        raise TaskCancelled("the task was stopped while the emulator ran it", layer="device")
+def measured_alone(read: Program, state: State) -> Distribution:
+    """The distribution of the final measurements of a small state, found by one thread."""
+    bits = state.names[read.final_qubits]
+    chunks = chunks_of(state.numbers)
+    if len(bits) > measure.TABLE:
+        weights = np.zeros(chunks)
+        measure.weigh(state.numbers, 0, chunks, weights)
+        return Distribution(state, weights, _places(read, state, bits))
+    table = np.zeros(1 << len(bits))
+    measure.tabulate(state.numbers, 0, chunks, bits, table)
+    return Distribution(None, table, _places(read, state, np.arange(len(bits))))
 
 
-def _project(state: State, collapse: Collapse, outcome: bool, weight: float) -> None:
-    """Leaves of the state what agrees with an outcome of this weight, normalised; a reset then
-    takes the qubit to zero."""
-    bit = collapse.qubit
-    kernels.scale(state, bit, bit if outcome else 0, complex(weight**-0.5))
-    kernels.scale(state, bit, 0 if outcome else bit, 0j)
-    if outcome and collapse.clbit < 0:
-        kernels.exchange(state, bit, 0, bit)
+def _places(read: Program, state: State, entries: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the final measurements go, as ``measure.write_bits`` reads it.
+
+    Args:
+        entries: int64 ``(measurements,)``, the bits of what is drawn.
+    """
+    inverted = state.flips >> state.names[read.final_qubits] & 1
+    return np.stack([entries, read.final_clbits, inverted], axis=1)
 
 
-def _write(rows: NDArray[np.uint8], collapse: Collapse, outcome: bool) -> None:
-    if collapse.clbit < 0:
-        return
-    byte, bit = collapse.clbit >> 3, collapse.clbit & 7
-    rows[:, byte] = rows[:, byte] & ~np.uint8(1 << bit) | np.uint8(outcome << bit)
+def state_of(numbers: NDArray[Any], space: Workspace) -> State:
+    return State(numbers, space.known[:, 2].copy(), int(space.frame[1]), int(space.frame[2]))
+
+
+def chunks_of(numbers: NDArray[Any]) -> int:
+    return max(1, len(numbers) >> (measure.CHUNK + 1))
+
+
+def aligned(size: int, dtype: DTypeLike) -> NDArray[Any]:
+    """Uninitialised numbers, from an address that a vector may have."""
+    spare = simd.lanes(dtype)
+    whole = np.empty(size + spare, dtype)
+    begin = -whole.ctypes.data % simd.VECTOR_BYTES // whole.itemsize
+    return whole[begin : begin + size]

@@ -1,239 +1,582 @@
-"""Kernels over a state: complex128 ``(2**n,)``, qubit ``q`` being bit ``q`` of the index.
+"""Kernels that carry a plan's operations out, block by block.
 
-A set of qubits is a mask. The kernels visit the indices ``i`` with ``i & fixed == value``. With all
-bits of ``fixed`` set, adding at the lowest of them carries over the fixed bits to the next free
-one, so ``s = (s + run) | fixed`` steps through runs of ``run`` consecutive indices, and a run
-begins at ``s ^ fixed ^ value``.
-
-All kernels stand in this one file: numba's cache notices a change of a kernel's own file alone.
+The state is real ``(2 * 2**n,)``: the real parts of all amplitudes, then the imaginary parts. A
+thread copies a block into its scratch, applies all operations of a stage to it there and copies it
+back. In the scratch a *line* of numbers as long as a page is followed by an unused vector: else
+numbers whose distance is a large power of two would share the few places a cache has for them.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from openqse.program.gates import Op
+from openqse_emulator.statevector import simd
 from openqse_emulator.statevector.compiled import kernel
+from openqse_emulator.statevector.plan import (
+    HIGH_PAIR,
+    INNER_OUTER,
+    LOW_PAIR,
+    MANY,
+    MIXED_PAIR,
+    OP_AT,
+    OP_BITS,
+    OP_COUNT,
+    OP_KIND,
+    OP_LANES,
+    OUTER,
+    OUTER_PAIR,
+    PERMUTE,
+    REC_FACTORS,
+    REC_HIGH_PAIRS,
+    REC_LENGTHS,
+    REC_LOW_PAIRS,
+    REC_MIXED,
+    ROTATE,
+    STAGE_BEGIN,
+    STAGE_END,
+    STAGE_LIVE,
+    STAGE_LOCAL,
+    STAGE_RUN,
+)
 
-_GPHASE, _X, _Y, _Z, _H = int(Op.GPHASE), int(Op.X), int(Op.Y), int(Op.Z), int(Op.H)
-_S, _SDG, _T, _TDG, _P = int(Op.S), int(Op.SDG), int(Op.T), int(Op.TDG), int(Op.P)
-_SX, _SXDG, _RX, _RY, _RZ = int(Op.SX), int(Op.SXDG), int(Op.RX), int(Op.RY), int(Op.RZ)
-_U, _SWAP, _RXX, _RYY, _RZZ = int(Op.U), int(Op.SWAP), int(Op.RXX), int(Op.RYY), int(Op.RZZ)
+_LINE_BYTES = 4096
+_VECTOR_BYTES = simd.VECTOR_BYTES
 
-_ROOT_HALF = 0.5**0.5
+#: What threads share in ``sync``: the next ticket; whether to stop; blocks done of each stage.
+TICKET, STOPPED, DONE = 0, 1, 2
+
+
+def scratch_size(block: int, row: int, dtype: Any) -> int:
+    """Numbers that one thread needs: a block, the rows of a phase, its factors of rows."""
+    size = np.dtype(dtype).itemsize
+    pad = simd.VECTOR_BYTES // size
+    body = placed(2 << block, _LINE_BYTES // size, pad) + pad
+    rows = (block - row + 1) * (2 << row) + (2 << (block - row))
+    return int(-(-(body + rows) // pad) * pad)
 
 
 @kernel
-def scale(state: Any, fixed: int, value: int, factor: complex) -> None:
-    """Multiplies the amplitudes of indices ``i & fixed == value`` by ``factor``."""
-    run = fixed & -fixed if fixed else len(state)
+def placed(index: int, line: int, pad: int) -> Any:
+    """Where a number of a block is in the scratch."""
+    return index + index // line * pad
+
+
+# --- rotations -------------------------------------------------------------------------------
+
+
+@kernel
+def _rotate(
+    scratch: Any, size: int, fixed: int, strides: Any, tangents: Any, lanes: Any, line: int,
+    pad: int,
+) -> None:  # fmt: skip
+    """Rotates along some bits (``fixed`` has them set), and along lanes."""
+    # Adding a vector's length carries over the fixed bits to the next free one.
     s = fixed
-    while s < len(state):
-        begin = s ^ fixed ^ value
-        part = state[begin : begin + run]
-        for j in range(run):
-            part[j] *= factor
-        s = (s + run) | fixed
+    while s < size:
+        simd.rotate_vectors(scratch, placed(s ^ fixed, line, pad), strides, tangents, lanes)
+        s = (s + pad) | fixed
 
 
 @kernel
-def exchange(state: Any, fixed: int, value: int, flip: int) -> None:
-    """Exchanges amplitudes ``(i, i ^ flip)`` where ``i & fixed == value``; fixed holds flip."""
-    run = fixed & -fixed
-    s = fixed
-    while s < len(state):
-        begin = s ^ fixed ^ value
-        other = begin ^ flip
-        low, high = state[begin : begin + run], state[other : other + run]
-        for j in range(run):
-            low[j], high[j] = high[j], low[j]
-        s = (s + run) | fixed
-
-
-@kernel
-def mix(
-    state: Any, fixed: int, value: int, flip: int, u: complex, v: complex, w: complex, x: complex
-) -> None:
-    """Applies ``[[u, v], [w, x]]`` to amplitudes ``(i, i ^ flip)`` where ``i & fixed == value``;
-    fixed holds flip."""
-    run = fixed & -fixed
-    s = fixed
-    while s < len(state):
-        begin = s ^ fixed ^ value
-        other = begin ^ flip
-        low, high = state[begin : begin + run], state[other : other + run]
-        for j in range(run):
-            a, b = low[j], high[j]
-            low[j] = u * a + v * b
-            high[j] = w * a + x * b
-        s = (s + run) | fixed
-
-
-@kernel
-def weight(state: Any, fixed: int, value: int) -> float:
-    """The squared norm of the amplitudes of indices ``i & fixed == value``."""
-    total = 0.0
-    run = fixed & -fixed if fixed else len(state)
-    s = fixed
-    while s < len(state):
-        begin = s ^ fixed ^ value
-        part = state[begin : begin + run]
-        for j in range(run):
-            total += part[j].real * part[j].real + part[j].imag * part[j].imag
-        s = (s + run) | fixed
-    return total
-
-
-@kernel
-def one_qubit_matrix(op: int, angles: Any, at: int) -> Any:
-    """The entries, by rows, of the gates that are not diagonal and act on one qubit."""
-    if op == _H:
-        return _ROOT_HALF + 0j, _ROOT_HALF + 0j, _ROOT_HALF + 0j, -_ROOT_HALF + 0j
-    if op == _Y:
-        return 0j, -1j, 1j, 0j
-    if op == _SX:
-        return 0.5 + 0.5j, 0.5 - 0.5j, 0.5 - 0.5j, 0.5 + 0.5j
-    if op == _SXDG:
-        return 0.5 - 0.5j, 0.5 + 0.5j, 0.5 + 0.5j, 0.5 - 0.5j
-    c, s = math.cos(angles[at] / 2), math.sin(angles[at] / 2)
-    if op == _RX:
-        return c + 0j, -1j * s, -1j * s, c + 0j
-    if op == _RY:
-        return c + 0j, -s + 0j, s + 0j, c + 0j
-    # What is left is U(theta, phi, lambda).
-    phi, lam = np.exp(1j * angles[at + 1]), np.exp(1j * angles[at + 2])
-    return c + 0j, -lam * s, phi * s, phi * lam * c
-
-
-@kernel
-def evolve(
-    state: Any,
-    opcodes: Any,
-    controls: Any,
-    firsts: Any,
-    seconds: Any,
-    angle_offsets: Any,
-    angles: Any,
-    start: int,
-    stop: int,
-) -> None:
-    """Applies gates ``start`` to ``stop`` of a plan (see ``Plan``) to the state."""
-    for g in range(start, stop):
-        op, c, a, b, at = opcodes[g], controls[g], firsts[g], seconds[g], angle_offsets[g]
-        if op == _X:
-            exchange(state, c | a, c, a)
-        elif op == _SWAP:
-            exchange(state, c | a | b, c | a, a | b)
-        elif op == _GPHASE:
-            scale(state, c, c, np.exp(1j * angles[at]))
-        elif op == _Z:
-            scale(state, c | a, c | a, -1.0 + 0j)
-        elif op == _S:
-            scale(state, c | a, c | a, 1j)
-        elif op == _SDG:
-            scale(state, c | a, c | a, -1j)
-        elif op == _T:
-            scale(state, c | a, c | a, _ROOT_HALF + 1j * _ROOT_HALF)
-        elif op == _TDG:
-            scale(state, c | a, c | a, _ROOT_HALF - 1j * _ROOT_HALF)
-        elif op == _P:
-            scale(state, c | a, c | a, np.exp(1j * angles[at]))
-        elif op == _RZ:
-            half = np.exp(0.5j * angles[at])
-            scale(state, c | a, c, half.conjugate())
-            scale(state, c | a, c | a, half)
-        elif op == _RZZ:
-            half = np.exp(0.5j * angles[at])
-            scale(state, c | a | b, c, half.conjugate())
-            scale(state, c | a | b, c | a, half)
-            scale(state, c | a | b, c | b, half)
-            scale(state, c | a | b, c | a | b, half.conjugate())
-        elif op in (_RXX, _RYY):
-            u, v = math.cos(angles[at] / 2) + 0j, -1j * math.sin(angles[at] / 2)
-            # YY is XX with its sign turned on |00> and |11>.
-            equal = v if op == _RXX else -v
-            mix(state, c | a | b, c, a | b, u, equal, equal, u)
-            mix(state, c | a | b, c | a, a | b, u, v, v, u)
+def rotate(scratch: Any, block: int, op: Any, tangents: Any, line: int, pad: int) -> None:
+    """Applies an operation of rotations to a block."""
+    at, size = op[OP_AT], 2 << block
+    a, b, c, d = (
+        1 << op[OP_BITS], 1 << op[OP_BITS + 1], 1 << op[OP_BITS + 2], 1 << op[OP_BITS + 3]
+    )  # fmt: skip
+    u, v, w, x = (placed(a, line, pad), placed(b, line, pad), placed(c, line, pad),
+                  placed(d, line, pad))  # fmt: skip
+    p, q, r, s = tangents[at], tangents[at + 1], tangents[at + 2], tangents[at + 3]
+    lanes = (tangents[at + 4], tangents[at + 5], tangents[at + 6], tangents[at + 7])
+    count = op[OP_COUNT]
+    if op[OP_LANES]:
+        if count == 0:
+            _rotate(scratch, size, 0, (), (), lanes, line, pad)
+        elif count == 1:
+            _rotate(scratch, size, a, (u,), (p,), lanes, line, pad)
+        elif count == 2:
+            _rotate(scratch, size, a | b, (u, v), (p, q), lanes, line, pad)
+        elif count == 3:
+            _rotate(scratch, size, a | b | c, (u, v, w), (p, q, r), lanes, line, pad)
         else:
-            u, v, w, x = one_qubit_matrix(op, angles, at)
-            mix(state, c | a, c, a, u, v, w, x)
+            _rotate(scratch, size, a | b | c | d, (u, v, w, x), (p, q, r, s), lanes, line, pad)
+    elif count == 1:
+        _rotate(scratch, size, a, (u,), (p,), (), line, pad)
+    elif count == 2:
+        _rotate(scratch, size, a | b, (u, v), (p, q), (), line, pad)
+    elif count == 3:
+        _rotate(scratch, size, a | b | c, (u, v, w), (p, q, r), (), line, pad)
+    else:
+        _rotate(scratch, size, a | b | c | d, (u, v, w, x), (p, q, r, s), (), line, pad)
+
+
+# --- exchanges -------------------------------------------------------------------------------
 
 
 @kernel
-def cumulate(state: Any, cumulative: Any) -> None:
-    """Writes the running sum of the probabilities: float64, as long as the state."""
-    total = 0.0
-    for i in range(len(state)):
-        total += state[i].real * state[i].real + state[i].imag * state[i].imag
-        cumulative[i] = total
+def _permute(
+    scratch: Any, size: int, fixed: int, strides: Any, places: Any, line: int, pad: int
+) -> None:
+    s = fixed
+    while s < size:
+        simd.permute_vectors(scratch, placed(s ^ fixed, line, pad), strides, places)
+        s = (s + pad) | fixed
 
 
 @kernel
-def read_out(cumulative: Any, draws: Any, qubits: Any, clbits: Any, memory: Any) -> None:
-    """Draws an index for each of ``draws`` (float64 ``(shots,)``, uniform in [0, 1)) and writes the
-    bits of the measured qubits, in order, into the rows of ``memory`` (as in ``Samples``)."""
-    for shot in range(len(draws)):
-        drawn = draws[shot] * cumulative[-1]
-        low, high = 0, len(cumulative) - 1
-        while low < high:
-            middle = (low + high) // 2
-            if cumulative[middle] > drawn:
-                high = middle
-            else:
-                low = middle + 1
-        for m in range(len(qubits)):
-            byte, bit = clbits[m] >> 3, clbits[m] & 7
-            one = (low >> qubits[m]) & 1
-            memory[shot, byte] = memory[shot, byte] & ~(1 << bit) | one << bit
+def permute(
+    scratch: Any, block: int, op: Any, records: Any, base: int, line: int, pad: int
+) -> None:
+    """Applies exchanges among up to four bits to a block: together, a permutation."""
+    count, at, size = op[OP_COUNT], op[OP_AT], 2 << block
+    places = np.zeros(16, dtype=np.int64)
+    strides = np.zeros(4, dtype=np.int64)
+    fixed = 0
+    for k in range(count):
+        fixed |= 1 << op[OP_BITS + k]
+        strides[k] = placed(1 << op[OP_BITS + k], line, pad)
+    moves = False
+    for r in range(1 << count):
+        y = r
+        for e in range(records[at]):
+            target, control = records[at + 1 + 2 * e], records[at + 2 + 2 * e]
+            on = y >> control & 1 if control >= 0 else base >> (-1 - control) & 1
+            y ^= on << target
+        moves |= y != r
+        for k in range(count):
+            places[r] += (y >> k & 1) * strides[k]
+    if not moves:
+        return
+    a, b, c, d = strides[0], strides[1], strides[2], strides[3]
+    if count == 1:
+        _permute(scratch, size, fixed, (a,), places, line, pad)
+    elif count == 2:
+        _permute(scratch, size, fixed, (a, b), places, line, pad)
+    elif count == 3:
+        _permute(scratch, size, fixed, (a, b, c), places, line, pad)
+    else:
+        _permute(scratch, size, fixed, (a, b, c, d), places, line, pad)
+
+
+# --- phases ----------------------------------------------------------------------------------
 
 
 @kernel
-def pauli_sum(
-    state: Any, coefficients: Any, flips: Any, signs: Any, start: int, stop: int
-) -> float:
-    """The expectation of terms ``start`` to ``stop`` of an observable.
+def _double(table: Any, at: int, length: int, used: int, factor: complex) -> None:
+    """Appends to the first ``used`` complex numbers of a table their products with a factor."""
+    c, s = table.dtype.type(factor.real), table.dtype.type(factor.imag)
+    re, im = table[at : at + 2 * used], table[at + length : at + length + 2 * used]
+    for i in range(used):
+        re[used + i] = re[i] * c - im[i] * s
+        im[used + i] = re[i] * s + im[i] * c
 
-    A term maps ``|i>`` to ``1j**y * (-1)**parity(i & sign) |i ^ flip>``: ``flip`` has its X and Y,
-    ``sign`` its Y and Z, and ``y`` is the number of its Y. Pairs ``i``, ``i ^ flip`` contribute
-    complex conjugates, so one of each pair is visited and the real part taken twice.
+
+@kernel
+def turn(
+    scratch: Any,
+    rows_at: int,
+    block: int,
+    row: int,
+    record: Any,
+    factors: Any,
+    own: Any,
+    tables: Any,
+    required: Any,
+    local: Any,
+    base: int,
+    line: int,
+    pad: int,
+) -> None:
+    """Applies phases to a block.
+
+    The factor of amplitude ``low + (high << row)`` is a product of one that depends on ``low``, one
+    that depends on ``high``, and for every bit of ``high`` that is set one that depends on ``low``.
+    Rows are visited in ascending order of ``high``. A row's factors are kept for the lowest of the
+    set bits that have a table, and are those of the number without this bit times that table.
+
+    Args:
+        rows_at: where in the scratch there is room for rows.
+        own: complex128 ``(block + 1,)``, room for the factors in this block.
+        base: the bits of the index that all amplitudes of the block share.
     """
-    expectation = 0.0
-    for t in range(start, stop):
-        flip, sign = flips[t], signs[t]
-        if flip == 0:
-            total = 0.0
-            for i in range(len(state)):
-                p = state[i].real * state[i].real + state[i].imag * state[i].imag
-                total += -p if odd(i & sign) else p
-        else:
-            overlap = 0j
-            lowest = flip & -flip
-            for i in range(len(state)):
-                if not i & lowest:
-                    product = state[i ^ flip].conjugate() * state[i]
-                    overlap += -product if odd(i & sign) else product
-            y = 0
-            both = flip & sign
-            while both:
-                both &= both - 1
-                y += 1
-            for _ in range(y % 4):
-                overlap *= 1j
-            total = 2 * overlap.real
-        expectation += coefficients[t] * total
-    return expectation
+    first = record[REC_FACTORS]
+    own[:] = factors[first : first + block + 1]
+    high_bits = block - row
+    at = REC_MIXED + high_bits
+    for _ in range(record[REC_LENGTHS + OUTER]):
+        if base >> record[at] & 1:
+            own[block] *= factors[record[at + 1]]
+        at += 2
+    for _ in range(record[REC_LENGTHS + OUTER_PAIR]):
+        if base >> record[at] & base >> record[at + 1] & 1:
+            own[block] *= factors[record[at + 2]]
+        at += 3
+    for _ in range(record[REC_LENGTHS + INNER_OUTER]):
+        if base >> record[at + 1] & 1:
+            own[record[at]] *= factors[record[at + 2]]
+        at += 3
+    at += 3 * (
+        record[REC_LENGTHS + LOW_PAIR]
+        + record[REC_LENGTHS + HIGH_PAIR]
+        + record[REC_LENGTHS + MIXED_PAIR]
+    )
+
+    low, high = 1 << row, 1 << high_bits
+    by_row = rows_at + (high_bits + 1) * 2 * low
+    scratch[by_row] = own[block].real
+    scratch[by_row + high] = own[block].imag
+    for bit in range(high_bits):
+        _double(scratch, by_row, high, 1 << bit, own[row + bit])
+    if record[REC_HIGH_PAIRS] >= 0:
+        _multiply(scratch, by_row, tables, record[REC_HIGH_PAIRS], high)
+
+    scratch[rows_at] = 1
+    scratch[rows_at + low] = 0
+    same = record[REC_LOW_PAIRS] < 0  # whether a row's factors are all 1
+    for bit in range(row):
+        _double(scratch, rows_at, low, 1 << bit, own[bit])
+        same &= own[bit] == 1
+    if record[REC_LOW_PAIRS] >= 0:
+        _multiply(scratch, rows_at, tables, record[REC_LOW_PAIRS], low)
+    _turn_rows(scratch, rows_at, by_row, block, row, record, tables, same, line, pad)
+    for _ in range(record[REC_LENGTHS + MANY]):
+        inner, outer, item, f = record[at], record[at + 1], record[at + 2], record[at + 3]
+        if base & outer == required[item] & outer:
+            value = 0
+            for bit in range(block):
+                value |= (required[item] >> local[bit] & 1) << bit
+            _turn_if(scratch, block, inner, value & inner, factors[f], line, pad)
+        at += 4
 
 
 @kernel
-def odd(bits: int) -> bool:
-    """Whether an odd number of bits (of 64) is set."""
-    bits ^= bits >> 32
-    bits ^= bits >> 16
-    bits ^= bits >> 8
-    bits ^= bits >> 4
-    bits ^= bits >> 2
-    bits ^= bits >> 1
-    return (bits & 1) != 0
+def _multiply(scratch: Any, at: int, tables: Any, table: int, length: int) -> None:
+    """Multiplies complex numbers of the scratch by those of a table."""
+    x, y = scratch[at : at + length], scratch[at + length : at + 2 * length]
+    u, v = tables[table : table + length], tables[table + length : table + 2 * length]
+    for i in range(length):
+        x[i], y[i] = x[i] * u[i] - y[i] * v[i], x[i] * v[i] + y[i] * u[i]
+
+
+@kernel
+def _turn_rows(
+    scratch: Any,
+    rows_at: int,
+    by_row: int,
+    block: int,
+    row: int,
+    record: Any,
+    tables: Any,
+    same: bool,
+    line: int,
+    pad: int,
+) -> None:
+    """Multiplies all rows by their factors; ``turn`` explains how these are found."""
+    low, high, high_bits = 1 << row, 1 << (block - row), block - row
+    imaginary = placed(1 << block, line, pad)
+    mixed = 0
+    for bit in range(high_bits):
+        if record[REC_MIXED + bit] >= 0:
+            mixed |= 1 << bit
+    kept = np.full(high_bits + 1, -1, dtype=np.int64)
+    for h in range(high):
+        key = h & mixed
+        factors = rows_at
+        if key:
+            bit = _lowest(key)
+            factors = rows_at + (bit + 1) * 2 * low
+            if kept[bit] != key:
+                kept[bit] = key
+                parent = key & (key - 1)
+                source = rows_at + ((_lowest(parent) + 1) * 2 * low if parent else 0)
+                for i in range(0, low, pad):
+                    simd.multiply_tables(
+                        scratch, factors + i, scratch, source + i, tables,
+                        record[REC_MIXED + bit] + i, low,
+                    )  # fmt: skip
+        c, s = scratch[by_row + h], scratch[by_row + high + h]
+        begin = placed(h << row, line, pad)
+        plain = c == 1 and s == 0
+        if same and not key:
+            if not plain:
+                for i in range(begin, begin + low, pad):
+                    simd.turn_evenly(scratch, i, imaginary + i, c, s)
+        elif plain:
+            for i in range(0, low, pad):
+                simd.turn_by_table(
+                    scratch, begin + i, imaginary + begin + i, scratch, factors + i, low
+                )
+        else:
+            for i in range(0, low, pad):
+                simd.turn_vectors(
+                    scratch, begin + i, imaginary + begin + i, scratch, factors + i, low, c, s
+                )
+
+
+@kernel
+def _lowest(number: int) -> int:
+    """The lowest bit that is set."""
+    bit = 0
+    while not number >> bit & 1:
+        bit += 1
+    return bit
+
+
+@kernel
+def _turn_if(
+    scratch: Any, block: int, mask: int, value: int, factor: complex, line: int, pad: int
+) -> None:
+    """Multiplies the amplitudes whose index has given values of some bits."""
+    c, s = scratch.dtype.type(factor.real), scratch.dtype.type(factor.imag)
+    imaginary = placed(1 << block, line, pad)
+    run = mask & -mask if mask else 1 << block
+    k = mask
+    while k < 1 << block:
+        begin = k ^ mask ^ value
+        for i in range(begin, begin + run):
+            at = placed(i, line, pad)
+            x, y = scratch[at], scratch[imaginary + at]
+            scratch[at], scratch[imaginary + at] = x * c - y * s, x * s + y * c
+        k = (k + run) | mask
+
+
+# --- blocks ----------------------------------------------------------------------------------
+
+
+@kernel
+def _load(
+    state: Any, scratch: Any, n: int, block: int, outside: int, run: int, base: int, line: int,
+    pad: int,
+) -> None:  # fmt: skip
+    one = scratch.dtype.type(1)
+    imaginary = placed(1 << block, line, pad)
+    length = 1 << run
+    s, to = outside, 0
+    while s < 1 << n:
+        source = s ^ outside ^ base
+        for i in range(0, length, pad):
+            at = placed(to + i, line, pad)
+            simd.copy_vector(scratch, at, state, source + i, one)
+            simd.copy_vector(scratch, imaginary + at, state, (1 << n) + source + i, one)
+        to += length
+        s = (s + length) | outside
+
+
+@kernel
+def _store(
+    state: Any, scratch: Any, n: int, block: int, outside: int, run: int, base: int,
+    scale: float, line: int, pad: int,
+) -> None:  # fmt: skip
+    factor = scratch.dtype.type(scale)
+    imaginary = placed(1 << block, line, pad)
+    length = 1 << run
+    s, source = outside, 0
+    while s < 1 << n:
+        to = s ^ outside ^ base
+        for i in range(0, length, pad):
+            at = placed(source + i, line, pad)
+            simd.copy_vector(state, to + i, scratch, at, factor)
+            simd.copy_vector(state, (1 << n) + to + i, scratch, imaginary + at, factor)
+        source += length
+        s = (s + length) | outside
+
+
+@kernel
+def _clear(state: Any, n: int, outside: int, run: int, base: int) -> None:
+    length = 1 << run
+    s = outside
+    while s < 1 << n:
+        to = s ^ outside ^ base
+        state[to : to + length] = 0
+        state[(1 << n) + to : (1 << n) + to + length] = 0
+        s = (s + length) | outside
+
+
+@kernel
+def apply(
+    scratch: Any, own: Any, block: int, row: int, local: Any, ops: Any, records: Any,
+    tangents: Any, factors: Any, tables: Any, required: Any, begin: int, end: int, base: int,
+) -> None:  # fmt: skip
+    """Applies operations to the block in the scratch."""
+    pad = _VECTOR_BYTES // scratch.itemsize
+    line = _LINE_BYTES // scratch.itemsize
+    rows_at = placed(2 << block, line, pad) + pad
+    for o in range(begin, end):
+        if ops[o, OP_KIND] == ROTATE:
+            rotate(scratch, block, ops[o], tangents, line, pad)
+        elif ops[o, OP_KIND] == PERMUTE:
+            permute(scratch, block, ops[o], records, base, line, pad)
+        else:
+            turn(
+                scratch, rows_at, block, row, records[ops[o, OP_AT] :], factors, own, tables,
+                required, local, base, line, pad,
+            )  # fmt: skip
+
+
+@kernel
+def run_block(
+    state: Any,
+    scratch: Any,
+    own: Any,
+    n: int,
+    block: int,
+    row: int,
+    stage: Any,
+    local: Any,
+    ops: Any,
+    records: Any,
+    tangents: Any,
+    factors: Any,
+    tables: Any,
+    required: Any,
+    scale: float,
+    number: int,
+    fresh: bool,
+) -> None:
+    """Applies a stage to one block.
+
+    Args:
+        number: of the block: the values of the qubits that are not local.
+        fresh: whether the state is yet to be written: then it is ``|0...0>`` before.
+    """
+    pad = _VECTOR_BYTES // scratch.itemsize
+    line = _LINE_BYTES // scratch.itemsize
+    outside = ((1 << n) - 1) ^ stage[STAGE_LOCAL]
+    run = stage[STAGE_RUN]
+    base, left = 0, number
+    for q in range(n):
+        if outside >> q & 1:
+            base |= (left & 1) << q
+            left >>= 1
+    if base & ~stage[STAGE_LIVE]:  # a qubit that nothing has rotated is 1 here: all are zero
+        if fresh:
+            _clear(state, n, outside, run, base)
+        return
+    size = placed(2 << block, line, pad)
+    if fresh:
+        scratch[:size] = 0
+        scratch[0] = 1
+    else:
+        _load(state, scratch, n, block, outside, run, base, line, pad)
+    apply(
+        scratch, own, block, row, local, ops, records, tangents, factors, tables, required,
+        stage[STAGE_BEGIN], stage[STAGE_END], base,
+    )  # fmt: skip
+    _store(state, scratch, n, block, outside, run, base, scale, line, pad)
+
+
+@kernel
+def go_on(
+    trunk: Any, scratch: Any, state: Any, block: int, row: int, stages: Any, local: Any, ops: Any,
+    records: Any, tangents: Any, factors: Any, tables: Any, required: Any, scales: Any, begin: int,
+    end: int,
+) -> None:  # fmt: skip
+    """Copies a trunk, applies operations to the copy, and writes a state if these were the last.
+
+    For plans of a single stage of a single block; a trunk is a scratch that holds such a block, and
+    before the first operation ``|0...0>``.
+    """
+    mode = simd.flush_subnormals()
+    pad = _VECTOR_BYTES // scratch.itemsize
+    line = _LINE_BYTES // scratch.itemsize
+    size = placed(2 << block, line, pad)
+    if begin == 0:
+        scratch[:size] = 0
+        scratch[0] = 1
+    elif trunk.ctypes.data != scratch.ctypes.data:
+        scratch[:size] = trunk[:size]
+    own = np.empty(block + 1, dtype=np.complex128)
+    apply(
+        scratch, own, block, row, local[0], ops, records, tangents, factors, tables, required,
+        begin, end, 0,
+    )  # fmt: skip
+    if end == len(ops):
+        _store(state, scratch, block, block, 0, block, 0, scales[0], line, pad)
+    simd.restore_mode(mode)
+
+
+@kernel
+def first_changed(
+    fills: Any, fill_ends: Any, items: Any, values: Any, other_items: Any, other_values: Any
+) -> int:
+    """The first operation whose items have other values: as many as there are if none has."""
+    at = 0
+    for o in range(len(fill_ends)):
+        for f in range(at, fill_ends[o]):
+            item = fills[f, 0]
+            if items[item, 3] != other_items[item, 3]:
+                return o
+            for k in range(3):
+                if values[item, k] != other_values[item, k]:
+                    return o
+        at = fill_ends[o]
+    return len(fill_ends)
+
+
+@kernel
+def work(
+    state: Any,
+    scratch: Any,
+    sync: Any,
+    budget: int,
+    first: int,
+    last: int,
+    block: int,
+    row: int,
+    stages: Any,
+    local: Any,
+    ops: Any,
+    records: Any,
+    tangents: Any,
+    factors: Any,
+    tables: Any,
+    required: Any,
+    scales: Any,
+) -> bool:
+    """What each thread does: takes blocks of stages ``first`` to ``last`` until none is left.
+
+    Blocks are handed out in order, stage after stage; a block waits until all of the stage before
+    are done, which threads that have them see to.
+
+    Args:
+        state: real ``(2 * 2**n,)``.
+        scratch: real, ``scratch_size`` numbers of this thread's own.
+        sync: int64 ``(DONE + stages,)``, shared, zero at the beginning.
+        budget: blocks after which this thread returns in any case.
+
+    Returns:
+        Whether nothing is left to take: all is done once every thread has returned so.
+    """
+    mode = simd.flush_subnormals()
+    n = 0
+    while 2 << n < len(state):
+        n += 1
+    blocks = 1 << (n - block)
+    own = np.empty(block + 1, dtype=np.complex128)
+    finished = False
+    for _ in range(budget):
+        if simd.load_shared(sync, STOPPED):
+            finished = True
+            break
+        ticket = simd.fetch_add(sync, TICKET, 1)
+        stage = first + ticket // blocks
+        if stage >= last:
+            finished = True
+            break
+        if stage > first:
+            while simd.load_shared(sync, DONE + stage - first - 1) < blocks:
+                if simd.load_shared(sync, STOPPED):
+                    break
+                simd.yield_core()
+            if simd.load_shared(sync, STOPPED):
+                finished = True
+                break
+        run_block(
+            state, scratch, own, n, block, row, stages[stage], local[stage], ops, records,
+            tangents, factors, tables, required, scales[stage], ticket % blocks, stage == 0,
+        )  # fmt: skip
+        simd.fetch_add(sync, DONE + stage - first, 1)
+    simd.restore_mode(mode)
+    return finished

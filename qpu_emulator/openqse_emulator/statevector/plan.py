@@ -1,137 +1,651 @@
-"""The plan: a circuit translated once into what the kernels read."""
+"""The plan: the items of a program in stages, each of which one sweep over the state applies.
+
+A *stage* names local qubits, so many that the amplitudes which differ in these alone, a *block*,
+fit into a core's second-level cache. A rotation needs its qubit to be local, a phase needs nothing:
+in a block the other bits are constants. So a stage takes from the items that are left whatever its
+local qubits allow, in the order that the items' dependencies leave: rotations commute with all that
+does not touch their qubit, phases also with each other. The lowest qubits are always local, so that
+a block is read in runs; for the others several sets are tried, and the one that takes most
+rotations is kept. (Häner and Steiger, arXiv:1704.01127, and Fatima and Markov, arXiv:2008.00216,
+schedule gates by cache blocks in the same spirit.)
+
+Within a stage items become *operations* on a block: rotations of up to four qubits and all lanes of
+a vector, whose amplitudes stay in registers meanwhile; and phases, all that are ready at once.
+
+A plan is integers alone, made from the kinds and qubits of items; ``bind`` adds the numbers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from openqse.program.circuit import Circuit, Operation
-from openqse.program.gates import Op
+from openqse_emulator.statevector import simd
+from openqse_emulator.statevector.canonical import (
+    COLLAPSE,
+    EXCHANGE,
+    PHASE1,
+    PHASE2,
+    PHASE_MANY,
+    ROTATION,
+)
+from openqse_emulator.statevector.compiled import kernel
+
+#: Bytes of a block: half of a common second-level cache.
+_BLOCK_BYTES = 2**19
+#: A block may be beyond the cache where it is this power of two smaller than the state, and how far
+#: beyond.
+_SMALL_PART, _BEYOND_CACHE = 6, 3
+#: A state of more than so many qubits is cut into at least this power of two of blocks.
+_UNSHARED, _SHARES = 13, 4
+#: Qubits that are always local: a run of 2**6 numbers is 256 or 512 bytes.
+_RUN_QUBITS = 6
+#: Fewest qubits of a state: the rest of a program with fewer stay zero.
+LEAST_QUBITS = 6
+
+# Columns of a stage: its operations, and qubits (as masks) that are local, that were rotated
+# before, that is may be 1, and how many of the lowest are local.
+STAGE_BEGIN, STAGE_END, STAGE_LOCAL, STAGE_LIVE, STAGE_RUN = range(5)
+STAGE_COLUMNS = 5
+
+# Columns of an operation. A rotation: kind, number k of bits that are not of a lane's number, these
+# bits, whether lanes rotate, where its tangents begin. A phase: kind, where its record begins.
+# Exchanges: kind, number of bits, these bits, and where their record begins: how many there are,
+# and for each the number among these bits of its target, and that of its control or -1 less its
+# qubit.
+OP_KIND, OP_COUNT, OP_BITS, OP_LANES, OP_AT = 0, 1, 2, 6, 7
+OP_COLUMNS = 8
+ROTATE, TURN, PERMUTE = 0, 1, 2
+#: Tangents of one operation: of four bits, and of those of a lane's number.
+TANGENTS = 8
+
+# The record of a phase, in ``records``: where its factors begin (one for every local bit and one
+# for the whole); where its tables begin, of pairs of low bits and of pairs of high bits (-1: none);
+# lengths of the lists that follow; and for every high bit where the table of its pairs with low
+# bits begins (-1: none). Then the lists: a factor for a bit of the block's number (qubit, factor),
+# for two of them (qubit, qubit, factor), for one and a local bit (bit, qubit, factor); for two low
+# bits, two high ones, a low and a high one (bit, bit, factor); for the bits of a mask (local mask,
+# mask of others, item, factor).
+REC_FACTORS, REC_LOW_PAIRS, REC_HIGH_PAIRS = range(3)
+REC_LENGTHS, REC_MIXED = 3, 10
+LISTS = 7
+(OUTER, OUTER_PAIR, INNER_OUTER, LOW_PAIR, HIGH_PAIR, MIXED_PAIR, MANY) = range(LISTS)
+
+# Columns of ``fills``: what an item's number is for. A tangent: item, -1, place. A factor: item,
+# which of its numbers, place. An exchange, which has no number: item, -1, -1.
+FILL_ITEM, FILL_WHICH, FILL_PLACE = range(3)
 
 
-class Collapse(NamedTuple):
-    """A measurement or reset in the course of a program.
+def block_qubits(num_qubits: int, dtype: DTypeLike) -> int:
+    """How many qubits are local, whatever the number of threads: so that rounding is the same.
 
-    Attributes:
-        position: how many of the plan's gates come before.
-        qubit: mask of its qubit.
-        clbit: classical bit that a measurement writes; -1 for a reset.
+    A block fits into the second-level cache. Larger ones, of which fewer stages come, do better
+    where they are still a small part of the state; and small states are cut into several blocks,
+    so that threads can share the work.
     """
+    cached = (_BLOCK_BYTES // (2 * np.dtype(dtype).itemsize)).bit_length() - 1
+    large = min(num_qubits - _SMALL_PART, cached + _BEYOND_CACHE)
+    shared = max(num_qubits - _SHARES, _UNSHARED)
+    return max(LEAST_QUBITS, min(num_qubits, max(cached, large), shared))
 
-    position: int
-    qubit: int
-    clbit: int
+
+def lane_qubits(dtype: DTypeLike) -> int:
+    """The lowest qubits, whose bits are a lane's number."""
+    return simd.lanes(dtype).bit_length() - 1
+
+
+def row_qubits(dtype: DTypeLike) -> int:
+    """Low bits of a block: a *row* is sixteen vectors, and phases that depend on these bits alone
+    are the same in all rows."""
+    return min(LEAST_QUBITS + 2, (16 * simd.lanes(dtype)).bit_length() - 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A circuit as its unitary gates, the collapses between them, and the measurements at the end.
+    """The stages of a program's items.
 
     Attributes:
-        num_qubits: of the state.
-        opcodes: int64 ``(gates,)``, unitary operations alone.
-        controls, firsts, seconds: int64 ``(gates,)``, masks of the controls and of the first and
-            second target; 0 where there is none.
-        angle_offsets: int64 ``(gates,)``, where a gate's angles begin in ``Circuit.bind``'s rows.
-        collapses: in order.
-        final_qubits, final_clbits: int64 ``(measurements,)``, which qubit (its number) ends up in
-            which classical bit; no later operation touches these qubits or bits.
-        pure: the program prepares one state: measurements come last and nothing but fresh qubits
-            is reset.
+        num_qubits: of the state, at least ``LEAST_QUBITS``.
+        block, row: qubits of a block, and of a row of a block.
+        items: int64 ``(items, 4)``: for which the plan was made.
+        kept: which items are applied, in order.
+        segments: int64 ``(segments + 1,)``: the stages before each collapse, and those after all.
+        stages: int64 ``(stages, STAGE_COLUMNS)``.
+        local: int64 ``(stages, block)``: the local qubits, ascending: bits of an index in a block.
+        ops: int64 ``(operations, OP_COLUMNS)``. records: int64. fills: int64 ``(numbers, 3)``.
+        fill_ends: int64 ``(operations,)``: where each operation's fills end.
+        tangents, factors, table_size: how many numbers ``bind`` writes.
     """
 
     num_qubits: int
-    opcodes: NDArray[np.int64]
-    controls: NDArray[np.int64]
-    firsts: NDArray[np.int64]
-    seconds: NDArray[np.int64]
-    angle_offsets: NDArray[np.int64]
-    collapses: tuple[Collapse, ...]
-    final_qubits: NDArray[np.int64]
-    final_clbits: NDArray[np.int64]
-    pure: bool
+    block: int
+    row: int
+    items: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    stages: NDArray[np.int64]
+    local: NDArray[np.int64]
+    ops: NDArray[np.int64]
+    records: NDArray[np.int64]
+    fills: NDArray[np.int64]
+    fill_ends: NDArray[np.int64]
+    tangents: int
+    factors: int
+    table_size: int
+
+    @property
+    def sweeps(self) -> int:
+        """Passes over the state."""
+        return len(self.stages)
 
 
-def translate(circuit: Circuit) -> Plan:
-    """The plan of a circuit.
+def plan(
+    items: NDArray[np.int64],
+    num_qubits: int,
+    dtype: DTypeLike,
+    *,
+    block: int,
+    keep_phases: bool = True,
+) -> Plan:
+    """Plans items.
 
-    Left out are operations that no outcome depends on: identities, barriers, global phases without
-    controls, resets of qubits that nothing has touched, and, on qubits that nothing touches again,
-    resets and measurements whose bit is written again.
+    Args:
+        items: int64 ``(items, 4)``, as ``canonical`` writes them.
+        num_qubits: of the state.
+        dtype: float32 or float64, of the state's numbers.
+        block: number of local qubits, from ``LEAST_QUBITS`` to ``num_qubits``.
+        keep_phases: whether phases that no outcome of a measurement depends on are applied.
     """
-    operations = list(circuit.operations())
-    needless = _needless_resets(operations)
-    gates: list[tuple[int, int, int, int, int]] = []
-    collapses: list[Collapse] = []
-    final: list[tuple[int, int]] = []
-    last, pure = _last_collapses(operations, needless)
-    for i, (op, controls, qubits, angles, clbit) in enumerate(operations):
-        if op in (Op.BARRIER, Op.ID) or (op is Op.GPHASE and not controls) or i in needless:
-            continue
-        if op not in (Op.MEASURE, Op.RESET):
-            first, second, *_ = (*(1 << q for q in qubits[controls:]), 0, 0)
-            mask = sum(1 << q for q in qubits[:controls])
-            gates.append((int(op), mask, first, second, angles.start))
-        elif i not in last:
-            collapses.append(Collapse(len(gates), 1 << qubits[0], clbit))
-        elif last[i]:
-            final.append((qubits[0], clbit))
-    opcodes, masks, firsts, seconds, offsets = _columns(gates, 5)
-    qubits_last, clbits_last = _columns(final, 2)
+    lane_bits = lane_qubits(dtype)
+    row = min(block, row_qubits(dtype))
+    run = max(lane_bits, min(_RUN_QUBITS, block - 2))  # two at least can be chosen
+    written = _plan(items, num_qubits, block, row, run, lane_bits, keep_phases)
+    segments, stages, local, ops, records, fills, fill_ends, sizes = written
     return Plan(
-        num_qubits=circuit.num_qubits,
-        opcodes=opcodes,
-        controls=masks,
-        firsts=firsts,
-        seconds=seconds,
-        angle_offsets=offsets,
-        collapses=tuple(collapses),
-        final_qubits=qubits_last,
-        final_clbits=clbits_last,
-        pure=pure,
+        num_qubits, block, row, items, segments, stages, local, ops, records, fills, fill_ends,
+        *(int(size) for size in sizes),
+    )  # fmt: skip
+
+
+@kernel
+def _plan(items: Any, n: int, b: int, row: int, run: int, lane_bits: int, keep_phases: bool) -> Any:
+    count = len(items)
+    masks = _masks(items)
+    alive = _alive(items, masks, keep_phases)
+    most_stages = count + 1
+    collapses = 0
+    for i in range(count):
+        collapses += items[i, 0] == COLLAPSE
+    segments = np.zeros(collapses + 2, dtype=np.int64)
+    stages = np.zeros((most_stages, STAGE_COLUMNS), dtype=np.int64)
+    local = np.zeros((most_stages, b), dtype=np.int64)
+    ops = np.zeros((count + 1, OP_COLUMNS), dtype=np.int64)
+    records = np.zeros((count + 1) * (REC_MIXED + b - row) + 4 * 3 * count, dtype=np.int64)
+    fills = np.zeros((3 * count, 3), dtype=np.int64)
+    fill_ends = np.zeros(count + 1, dtype=np.int64)
+    # What has been written of stages, operations, records, fills, tangents, factors, tables.
+    sizes = np.zeros(7, dtype=np.int64)
+    chosen = np.zeros(count, dtype=np.bool_)
+    best = np.zeros(count, dtype=np.bool_)
+    live = 0
+    begun = 0
+    for segment in range(collapses + 1):
+        end = begun
+        while end < count and items[end, 0] != COLLAPSE:
+            end += 1
+        left = np.empty(end - begun, dtype=np.int64)
+        m = 0
+        for i in range(begun, end):
+            if alive[i]:
+                left[m] = i
+                m += 1
+        while m > 0:
+            qubits = _choose(items, masks, left[:m], n, b, run, chosen, best)
+            stage = sizes[0]
+            at = 0
+            for q in range(n):
+                if qubits >> q & 1:
+                    local[stage, at] = q
+                    at += 1
+            stages[stage, STAGE_BEGIN] = sizes[1]
+            stages[stage, STAGE_LOCAL], stages[stage, STAGE_LIVE] = qubits, live
+            while qubits >> stages[stage, STAGE_RUN] & 1:
+                stages[stage, STAGE_RUN] += 1
+            taken = np.empty(m, dtype=np.int64)
+            kept, took = 0, 0
+            for i in left[:m]:
+                if best[i]:
+                    taken[took] = i
+                    took += 1
+                    if items[i, 0] in (ROTATION, EXCHANGE):
+                        live |= masks[i]
+                else:
+                    left[kept] = i
+                    kept += 1
+            m = kept
+            _write_stage(
+                items, masks, taken[:took], local[stage], n, row, lane_bits,
+                ops, records, fills, fill_ends, sizes,
+            )  # fmt: skip
+            stages[stage, STAGE_END] = sizes[1]
+            sizes[0] += 1
+        if segment == 0 and sizes[0] == 0:  # a stage without operations, which writes |0...0>
+            stages[0, STAGE_LOCAL] = (1 << b) - 1
+            stages[0, STAGE_RUN] = b
+            local[0] = np.arange(b)
+            sizes[0] = 1
+        if end < count and items[end, 2] < -1:
+            live |= masks[end]  # a channel may turn a qubit that no gate has
+        segments[segment + 1] = sizes[0]
+        begun = end + 1
+    return (
+        segments,
+        stages[: sizes[0]].copy(),
+        local[: sizes[0]].copy(),
+        ops[: sizes[1]].copy(),
+        records[: sizes[2]].copy(),
+        fills[: sizes[3]].copy(),
+        fill_ends[: sizes[1]].copy(),
+        sizes[4:].copy(),
     )
 
 
-def _columns(rows: Sequence[tuple[int, ...]], width: int) -> NDArray[np.int64]:
-    return np.array(rows, dtype=np.int64).reshape(-1, width).T.copy()
+@kernel
+def _masks(items: Any) -> Any:
+    """The qubits of each item."""
+    masks = np.zeros(len(items), dtype=np.int64)
+    for i in range(len(items)):
+        kind, p, q = items[i, 0], items[i, 1], items[i, 2]
+        if kind == PHASE_MANY:
+            masks[i] = p
+        elif kind in (PHASE2, EXCHANGE):
+            masks[i] = 1 << p | 1 << q
+        elif kind == COLLAPSE:
+            masks[i] = 1 << (p & 63) | 1 << (p >> 6)  # of a channel on one qubit also qubit 0
+        else:
+            masks[i] = 1 << p
+    return masks
 
 
-def _needless_resets(operations: list[Operation]) -> set[int]:
-    """Positions of resets of qubits that nothing has touched: these are in the zero state."""
-    touched: set[int] = set()
-    needless: set[int] = set()
-    for i, operation in enumerate(operations):
-        if operation.op is Op.RESET and operation.qubits[0] not in touched:
-            needless.add(i)
-        elif operation.op is not Op.BARRIER:
-            touched.update(operation.qubits)
-    return needless
-
-
-def _last_collapses(
-    operations: list[Operation], needless: set[int]
-) -> tuple[dict[int, bool], bool]:
-    """The measurements and resets after which nothing touches the qubit, by position, each with
-    whether its outcome is seen at the end; and whether these are all (and all measurements)."""
-    touched: set[int] = set()
-    written: set[int] = set()
-    last: dict[int, bool] = {}
-    pure = True
-    for i, (op, _, qubits, _, clbit) in reversed(list(enumerate(operations))):
-        if op is Op.BARRIER or i in needless:
+@kernel
+def _alive(items: Any, masks: Any, keep_phases: bool) -> Any:
+    """Whether an item is to be applied: not phases of qubits that are still zero nor exchanges that
+    these control, and if so asked not phases of qubits that no rotation follows."""
+    alive = np.ones(len(items), dtype=np.bool_)
+    live = 0
+    for i in range(len(items)):
+        if items[i, 0] == ROTATION:
+            live |= masks[i]
+        elif items[i, 0] == EXCHANGE:
+            alive[i] = live >> items[i, 1] & 1
+            if alive[i]:
+                live |= masks[i]
+        elif items[i, 0] in (PHASE1, PHASE2) and not live & masks[i]:
+            alive[i] = False
+        elif items[i, 0] == COLLAPSE and items[i, 2] < -1:
+            live |= masks[i]
+    if keep_phases:
+        return alive
+    rotated = 0
+    for i in range(len(items) - 1, -1, -1):
+        kind = items[i, 0]
+        if not alive[i]:
             continue
-        if op not in (Op.MEASURE, Op.RESET):
-            touched.update(qubits)
+        if kind in (ROTATION, EXCHANGE) or (kind == COLLAPSE and items[i, 2] < -1):
+            rotated |= masks[i]
+        elif kind != COLLAPSE and not rotated & masks[i]:
+            if kind == PHASE1 and items[i, 2]:
+                continue  # it changes probabilities
+            alive[i] = False
+    return alive
+
+
+# --- which items make a stage ----------------------------------------------------------------
+
+
+@kernel
+def _take(items: Any, masks: Any, left: Any, qubits: int, most: int, n: int, chosen: Any) -> Any:
+    """Chooses from the items that are left what local qubits allow, adding qubits as long as they
+    are fewer than ``most``: the number of rotations chosen, and the local qubits."""
+    everything = (1 << n) - 1
+    blocked = 0  # an item on these qubits was not chosen: nothing behind it can be
+    guarded = 0  # only phases were not chosen: other phases can be
+    room = most
+    for q in range(n):
+        room -= qubits >> q & 1
+    rotations = 0
+    for i in left:
+        mask = masks[i]
+        chosen[i] = False
+        if blocked == everything:
             continue
-        if qubits[0] in touched or op is Op.RESET:
-            pure = False
-        if qubits[0] not in touched:
-            last[i] = op is Op.MEASURE and clbit not in written
-        if last.get(i, True):
-            touched.add(qubits[0])
-        written.add(clbit)
-    return last, pure
+        if items[i, 0] in (ROTATION, EXCHANGE):
+            control = 0
+            if items[i, 0] == EXCHANGE:  # commutes with phases of its control
+                control = 1 << items[i, 1]
+                mask ^= control
+            ok = not ((blocked | guarded) & mask or blocked & control)
+            if ok and not qubits & mask:
+                if room > 0:
+                    qubits |= mask
+                    room -= 1
+                else:
+                    ok = False
+            if ok:
+                chosen[i] = True
+                rotations += 1
+            else:
+                blocked |= mask
+                guarded |= control
+        elif blocked & mask:
+            guarded |= mask
+        else:
+            chosen[i] = True
+    return rotations, qubits
+
+
+@kernel
+def _choose(
+    items: Any, masks: Any, left: Any, n: int, b: int, run: int, chosen: Any, best: Any
+) -> int:
+    """The local qubits of a stage, and in ``best`` the items that it takes."""
+    low = (1 << run) - 1
+    rest = b - run
+    most, winner = -1, 0
+    # Sets grown from the items' order, from scratch and from half a window of neighbours, and whole
+    # windows.
+    for trial in range(2 * (n - run) + 1):
+        qubits, limit = low, b
+        if trial > 0:
+            if n <= b:
+                break
+            begin = run + (trial - 1) // 2
+            width = rest if trial % 2 else rest // 2
+            if begin + width > n:
+                continue
+            qubits |= ((1 << width) - 1) << begin
+        rotations, grown = _take(items, masks, left, qubits, limit, n, chosen)
+        if rotations > most:
+            most, winner = rotations, grown
+            for i in left:
+                best[i] = chosen[i]
+    size = 0
+    for q in range(n):
+        size += winner >> q & 1
+    for q in range(n):
+        if size < b and not winner >> q & 1:
+            winner |= 1 << q
+            size += 1
+    return winner
+
+
+# --- what a stage does -----------------------------------------------------------------------
+
+
+@kernel
+def _write_stage(
+    items: Any,
+    masks: Any,
+    taken: Any,
+    local: Any,
+    n: int,
+    row: int,
+    lane_bits: int,
+    ops: Any,
+    records: Any,
+    fills: Any,
+    fill_ends: Any,
+    sizes: Any,
+) -> None:
+    """Writes the operations of a stage: rotations and phases in turn, each as soon as it can be."""
+    b = len(local)
+    bit_of = np.full(n, -1, dtype=np.int64)
+    for bit in range(b):
+        bit_of[local[bit]] = bit
+    # An item's step: a multiple of three for exchanges, one more for rotations, two for phases.
+    steps = np.empty(len(taken), dtype=np.int64)
+    reached = np.full(n, -1, dtype=np.int64)
+    for k in range(len(taken)):
+        i = taken[k]
+        step = -1
+        for q in range(n):
+            if masks[i] >> q & 1:
+                step = max(step, reached[q])
+        if items[i, 0] == EXCHANGE:
+            step += -step % 3
+        elif items[i, 0] == ROTATION:
+            step += 1 + -step % 3
+        else:
+            step += (2 - step) % 3
+        steps[k] = step
+        for q in range(n):
+            if masks[i] >> q & 1:
+                reached[q] = step
+    order = np.argsort(steps, kind="mergesort")
+    begun = 0
+    while begun < len(order):
+        end = begun
+        step = steps[order[begun]]
+        while end < len(order) and steps[order[end]] == step:
+            end += 1
+        group = taken[order[begun:end]]
+        if step % 3 == 2:
+            _write_phases(items, group, bit_of, b, row, ops, records, fills, fill_ends, sizes)
+        elif step % 3 == 1:
+            _write_rotations(items, group, bit_of, lane_bits, ops, fills, fill_ends, sizes)
+        else:
+            _write_exchanges(items, group, bit_of, ops, records, fills, fill_ends, sizes)
+        begun = end
+
+
+@kernel
+def _write_exchanges(
+    items: Any, group: Any, bit_of: Any, ops: Any, records: Any, fills: Any, fill_ends: Any,
+    sizes: Any,
+) -> None:  # fmt: skip
+    """Exchanges in order, as many in one operation as have no more than four bits together."""
+    bits = np.empty(4, dtype=np.int64)
+    count, begun = 0, 0
+    for k in range(len(group) + 1):
+        wanted = count
+        if k < len(group):
+            for which in (1, 2):
+                bit = bit_of[items[group[k], which]]
+                if bit >= 0 and not _place(bits, wanted, bit) >= 0:
+                    if wanted < 4:
+                        bits[wanted] = bit
+                    wanted += 1
+        if k == len(group) or wanted > 4:
+            op, at = ops[sizes[1]], sizes[2]
+            op[OP_KIND], op[OP_COUNT], op[OP_AT] = PERMUTE, count, at
+            op[OP_BITS : OP_BITS + count] = bits[:count]
+            records[at] = k - begun
+            for j in range(begun, k):
+                control, target = items[group[j], 1], items[group[j], 2]
+                bit = bit_of[control]
+                _fill(fills, sizes, group[j], -1, -1)
+                records[at + 1] = _place(bits, count, bit_of[target])
+                records[at + 2] = _place(bits, count, bit) if bit >= 0 else -1 - control
+                at += 2
+            sizes[2] = at + 1
+            fill_ends[sizes[1]] = sizes[3]
+            sizes[1] += 1
+            begun, count = k, 0
+            if k < len(group):
+                for which in (1, 2):
+                    bit = bit_of[items[group[k], which]]
+                    if bit >= 0:
+                        bits[count] = bit
+                        count += 1
+        else:
+            count = wanted
+
+
+@kernel
+def _place(bits: Any, count: int, bit: int) -> int:
+    """Where a bit is among the first ``count`` of some bits; -1 if it is not."""
+    for k in range(count):
+        if bits[k] == bit:
+            return k
+    return -1
+
+
+@kernel
+def _write_rotations(
+    items: Any, group: Any, bit_of: Any, lane_bits: int, ops: Any, fills: Any, fill_ends: Any,
+    sizes: Any,
+) -> None:  # fmt: skip
+    """Rotations by fours, from the lowest bit; those of lanes join the first four."""
+    item_of = np.full(64, -1, dtype=np.int64)
+    inner, outer = 0, 0
+    for i in group:
+        bit = bit_of[items[i, 1]]
+        item_of[bit] = i
+        if bit < lane_bits:
+            inner += 1
+        else:
+            outer += 1
+    passes = max(1, (outer + 3) // 4)
+    bit = lane_bits
+    for p in range(passes):
+        size = (outer + passes - 1 - p) // passes
+        op = ops[sizes[1]]
+        op[OP_KIND], op[OP_COUNT], op[OP_AT] = ROTATE, size, sizes[4]
+        for k in range(size):
+            while item_of[bit] < 0:
+                bit += 1
+            op[OP_BITS + k] = bit
+            _fill(fills, sizes, item_of[bit], -1, sizes[4] + k)
+            bit += 1
+        if p == 0 and inner:
+            op[OP_LANES] = 1
+            for k in range(lane_bits):
+                if item_of[k] >= 0:
+                    _fill(fills, sizes, item_of[k], -1, sizes[4] + 4 + k)
+        sizes[4] += TANGENTS
+        fill_ends[sizes[1]] = sizes[3]
+        sizes[1] += 1
+
+
+@kernel
+def _fill(fills: Any, sizes: Any, item: int, which: int, place: int) -> None:
+    at = sizes[3]
+    fills[at, FILL_ITEM], fills[at, FILL_WHICH], fills[at, FILL_PLACE] = item, which, place
+    sizes[3] += 1
+
+
+@kernel
+def _write_phases(
+    items: Any, group: Any, bit_of: Any, b: int, row: int, ops: Any, records: Any, fills: Any,
+    fill_ends: Any, sizes: Any,
+) -> None:  # fmt: skip
+    """The record of some phases."""
+    begun = sizes[2]
+    base = sizes[5]
+    sizes[5] += b + 1
+    record = records[begun:]
+    record[:REC_MIXED] = 0
+    record[REC_FACTORS] = base
+    record[REC_LOW_PAIRS] = record[REC_HIGH_PAIRS] = -1
+    record[REC_MIXED : REC_MIXED + b - row] = -1
+    lists = np.empty((LISTS, 3 * len(group), 4), dtype=np.int64)
+    lengths = np.zeros(LISTS, dtype=np.int64)
+    for i in group:
+        if items[i, 0] == PHASE_MANY:
+            inner, outer = 0, 0
+            for q in range(len(bit_of)):
+                if items[i, 1] >> q & 1:
+                    if bit_of[q] >= 0:
+                        inner |= 1 << bit_of[q]
+                    else:
+                        outer |= 1 << q
+            entry = lists[MANY, lengths[MANY]]
+            entry[0], entry[1], entry[2], entry[3] = inner, outer, i, sizes[5]
+            _fill(fills, sizes, i, 0, sizes[5])
+            sizes[5] += 1
+            lengths[MANY] += 1
+            continue
+        p, q = items[i, 1], items[i, 2]
+        _write_single(p, i, 0, bit_of, base, lists, lengths, fills, sizes)
+        if items[i, 0] == PHASE1:
+            continue
+        _write_single(q, i, 1, bit_of, base, lists, lengths, fills, sizes)
+        x, y = bit_of[p], bit_of[q]
+        if x < 0 and y < 0:
+            kind, x, y = OUTER_PAIR, p, q
+        elif x < 0 or y < 0:
+            kind, x, y = INNER_OUTER, max(x, y), p if x < 0 else q
+        else:
+            x, y = min(x, y), max(x, y)
+            kind = LOW_PAIR if y < row else (HIGH_PAIR if x >= row else MIXED_PAIR)
+        _write_entry(kind, x, y, i, 2, lists, lengths, fills, sizes)
+    if lengths[LOW_PAIR]:
+        record[REC_LOW_PAIRS] = sizes[6]
+        sizes[6] += 2 << row
+    if lengths[HIGH_PAIR]:
+        record[REC_HIGH_PAIRS] = sizes[6]
+        sizes[6] += 2 << (b - row)
+    for k in range(lengths[MIXED_PAIR]):
+        high = REC_MIXED + lists[MIXED_PAIR, k, 1] - row
+        if record[high] < 0:
+            record[high] = sizes[6]
+            sizes[6] += 2 << row
+    at = REC_MIXED + b - row
+    for kind in range(LISTS):
+        record[REC_LENGTHS + kind] = lengths[kind]
+        width = 2 if kind == OUTER else (4 if kind == MANY else 3)
+        for k in range(lengths[kind]):
+            record[at : at + width] = lists[kind, k, :width]
+            at += width
+    op = ops[sizes[1]]
+    op[OP_KIND], op[OP_AT] = TURN, begun
+    fill_ends[sizes[1]] = sizes[3]
+    sizes[1] += 1
+    sizes[2] = begun + at
+
+
+@kernel
+def _write_single(
+    q: int,
+    item: int,
+    which: int,
+    bit_of: Any,
+    base: int,
+    lists: Any,
+    lengths: Any,
+    fills: Any,
+    sizes: Any,
+) -> None:
+    """The factor of one qubit's bit."""
+    bit = bit_of[q]
+    if bit >= 0:
+        _fill(fills, sizes, item, which, base + bit)
+        return
+    for k in range(lengths[OUTER]):
+        if lists[OUTER, k, 0] == q:
+            _fill(fills, sizes, item, which, lists[OUTER, k, 1])
+            return
+    entry = lists[OUTER, lengths[OUTER]]
+    entry[0], entry[1] = q, sizes[5]
+    lengths[OUTER] += 1
+    _fill(fills, sizes, item, which, sizes[5])
+    sizes[5] += 1
+
+
+@kernel
+def _write_entry(
+    kind: int, x: int, y: int, item: int, which: int, lists: Any, lengths: Any, fills: Any,
+    sizes: Any,
+) -> None:  # fmt: skip
+    """The factor of two bits: a new entry, or a further number for one that is there."""
+    for k in range(lengths[kind]):
+        if lists[kind, k, 0] == x and lists[kind, k, 1] == y:
+            _fill(fills, sizes, item, which, lists[kind, k, 2])
+            return
+    entry = lists[kind, lengths[kind]]
+    entry[0], entry[1], entry[2] = x, y, sizes[5]
+    lengths[kind] += 1
+    _fill(fills, sizes, item, which, sizes[5])
+    sizes[5] += 1

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
-from openqse.program.circuit import Circuit, CircuitBuilder
+from openqse.program.circuit import Angle, Circuit, CircuitBuilder
 from openqse.program.gates import NON_UNITARY, SIGNATURES, Op
 from openqse.program.observable import PauliSum
+from openqse_emulator.statevector import program
 
 UNITARY = [op for op in Op if op not in NON_UNITARY]
+PAULIS = (Op.X, Op.Y, Op.Z)
 
 
 def never() -> bool:
@@ -19,27 +22,91 @@ def never() -> bool:
     return False
 
 
-def add_gate(builder: CircuitBuilder, op: Op, controls: int, rng: np.random.Generator) -> None:
-    """A gate with random angles on random qubits, under as many controls as there is room for."""
+#: How far the overlap with the true state may be from 1, by the precision of the amplitudes.
+TOLERANCE: dict[type, float] = {np.float64: 1e-12, np.float32: 1e-5}
+#: Names of the free parameters of random circuits.
+FREE = ("a", "b", "c")
+
+
+def add_gate(
+    builder: CircuitBuilder, op: Op, controls: int, rng: np.random.Generator, free: float = 0.0
+) -> None:
+    """A gate with random angles on random qubits, under as many controls as there is room for.
+
+    Every fourth angle is a multiple of an eighth turn; of all, the share ``free`` has a parameter.
+    """
     signature = SIGNATURES[op]
     assert signature.targets is not None
     controls = min(controls, builder.num_qubits - signature.targets)
     if controls < 0:
         return
     qubits = rng.permutation(builder.num_qubits)[: controls + signature.targets].tolist()
-    angles = rng.uniform(-7, 7, signature.angles).tolist()
+    drawn = rng.uniform(-7, 7, signature.angles)
+    even = np.round(drawn * 4 / np.pi) * np.pi / 4
+    angles: list[Angle | float] = np.where(rng.random(len(drawn)) < 0.25, even, drawn).tolist()
+    if free:
+        angles = [
+            builder.parameter(rng.choice(FREE)) * rng.choice([1.0, -0.5]) + angle
+            if rng.random() < free
+            else angle
+            for angle in angles
+        ]
     builder.append(op, qubits, angles, controls=controls)
 
 
 def random_circuit(
-    num_qubits: int, gates: int, rng: np.random.Generator, *, controls: int = 3
+    num_qubits: int, gates: int, rng: np.random.Generator, *, controls: int = 3, free: float = 0.0
 ) -> CircuitBuilder:
-    """Gates of all kinds with up to ``controls`` controls."""
+    """Gates of all kinds with up to ``controls`` controls; with ``free``, all of ``FREE`` are
+    parameters."""
     builder = CircuitBuilder(num_qubits)
+    for name in FREE if free else ():
+        builder.parameter(name)
     for _ in range(gates):
         op = UNITARY[rng.integers(len(UNITARY))]
-        add_gate(builder, op, int(rng.integers(controls + 1)), rng)
+        add_gate(builder, op, int(rng.integers(controls + 1)), rng, free)
     return builder
+
+
+def parameter_values(count: int) -> st.SearchStrategy[list[float]]:
+    """Values of parameters, at which gates often are something simpler than elsewhere."""
+    special = st.sampled_from([0.0, np.pi / 2, np.pi, -np.pi, 2 * np.pi])
+    return st.lists(special | st.floats(-7, 7), min_size=count, max_size=count)
+
+
+def random_paulis(
+    operations: int, num_qubits: int, count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Pauli operators as noise inserts them: ``(count, 3)``, in order of their positions."""
+    positions = np.sort(rng.integers(0, operations + 1, count))
+    drawn = [positions, rng.integers(0, num_qubits, count), rng.integers(1, 4, count)]
+    return np.stack(drawn, axis=1).astype(np.int64)
+
+
+def with_paulis(circuit: Circuit, angles: NDArray[np.float64], noise: NDArray[np.int64]) -> Circuit:
+    """A circuit with its angles bound and with these Pauli operators as gates: each stands before
+    the operation that has its position among those the engine keeps."""
+    builder = CircuitBuilder(circuit.num_qubits, circuit.num_clbits)
+    positions = program.read(circuit).positions.tolist()
+    waiting = noise.tolist()
+    for i, operation in enumerate(circuit.operations()):
+        while waiting and waiting[0][0] < len(positions) and positions[waiting[0][0]] <= i:
+            _, qubit, pauli = waiting.pop(0)
+            builder.append(PAULIS[pauli - 1], (qubit,))
+        op, controls, qubits, at, clbit = operation
+        bound = angles[at.start : at.stop].tolist()
+        builder.append(op, qubits, bound, controls=controls, clbit=clbit)
+    for _, qubit, pauli in waiting:
+        builder.append(PAULIS[pauli - 1], (qubit,))
+    return builder.build()
+
+
+def assert_same_state(
+    found: NDArray[np.complex128], expected: NDArray[np.complex128], dtype: type = np.float64
+) -> None:
+    """Fails unless two states are the same but for a global phase."""
+    assert abs(np.linalg.norm(found) - 1) < TOLERANCE[dtype]
+    assert abs(np.vdot(found, expected)) ** 2 == pytest.approx(1, abs=TOLERANCE[dtype])
 
 
 @st.composite

@@ -11,10 +11,9 @@ from qiskit_aer import AerSimulator
 
 from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
-from openqse_emulator.statevector import execute
-from openqse_emulator.statevector.plan import translate
 
-from .circuits import never, random_circuit
+from .circuits import TOLERANCE, assert_same_state, never, random_circuit
+from .conftest import Engines
 
 GATES: dict[Op, type[Gate]] = {
     Op.ID: library.IGate,
@@ -62,12 +61,30 @@ def aer() -> AerSimulator:
     return AerSimulator(method="statevector", max_parallel_threads=1)
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_state_is_aers(aer: AerSimulator, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    circuit = random_circuit(int(rng.integers(2, 7)), 25, rng, controls=2).build()
+def aers(aer: AerSimulator, circuit: Circuit) -> np.ndarray:
     converted = transpile(to_qiskit(circuit), aer, optimization_level=0)
     converted.save_statevector()
-    expected = np.asarray(aer.run(converted).result().get_statevector())
-    found = execute.evolve(translate(circuit), circuit.bind()[0], never)
-    assert abs(np.vdot(found, expected)) == pytest.approx(1, abs=1e-9)
+    return np.asarray(aer.run(converted).result().get_statevector())
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_state_is_aers(aer: AerSimulator, engine: Engines, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    circuit = random_circuit(int(rng.integers(2, 9)), 25, rng, controls=2).build()
+    expected = aers(aer, circuit)
+    for dtype in TOLERANCE:
+        alone = engine(dtype, 1)
+        state = alone.evolve(alone.prepare(circuit), circuit.bind()[0], never)
+        assert_same_state(state.amplitudes(), expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("n", "threads"), [(14, 2), (15, 3), (16, 1), (17, 2)])
+def test_state_of_many_blocks_is_aers(
+    aer: AerSimulator, engine: Engines, n: int, threads: int, dtype: type
+) -> None:
+    circuit = random_circuit(n, 80, np.random.default_rng(n), controls=2).build()
+    team = engine(dtype, threads)
+    prepared = team.prepare(circuit)
+    state = team.evolve(prepared, circuit.bind()[0], never)
+    assert_same_state(state.amplitudes(), aers(aer, circuit), dtype)

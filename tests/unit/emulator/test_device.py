@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import tracemalloc
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +16,15 @@ from hypothesis import strategies as st
 from openqse import device as contract
 from openqse.errors import ArgumentError, ConfigurationError, NotSupported, TaskCancelled
 from openqse.program.circuit import FORMAT, Circuit, CircuitBuilder
+from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
-from openqse_emulator import device, profile
+from openqse_emulator import device, profile, warm
 from openqse_emulator.device import Emulator, create
-from openqse_emulator.statevector import execute, kernels
+from openqse_emulator.profile import Engine
+from openqse_emulator.statevector import execute
 
 from . import reference
-from .circuits import never, random_circuit, random_observable
+from .circuits import add_gate, assert_drawn_from, never, random_circuit, random_observable
 
 NONE = np.zeros((1, 0))
 
@@ -33,7 +38,7 @@ def rotations() -> Circuit:
 def deep(num_qubits: int, gates: int) -> Circuit:
     builder = CircuitBuilder(num_qubits)
     for i in range(gates):
-        builder.h(i % num_qubits)
+        builder.h(i % num_qubits).cx(i % num_qubits, (i + 1) % num_qubits)
     return builder.measure_all().build()
 
 
@@ -96,13 +101,25 @@ def test_batch_is_its_rows(emulator: Emulator) -> None:
 
 
 def test_observable_off_the_wire_runs_the_same_kernel(emulator: Emulator) -> None:
+    warm.compile_kernels("double")
+    before = compiled_signatures()
     observable = PauliSum.from_wire(PauliSum.from_terms({"X0 Y1": 0.5, "Z0": 1.0}, 2).to_wire())
     prepared = emulator.prepare(rotations())
     emulator.expectation(prepared, observable, np.array([[0.3, 0.4]]), never)
     decoded = emulator.prepare(Circuit.decode(rotations().encoded))
     emulator.run(decoded, np.array([[0.3, 0.4]]), 5, 1, never)
-    for kernel in (value for value in vars(kernels).values() if hasattr(value, "signatures")):
-        assert len(kernel.signatures) <= 1, f"{kernel} met types that warm did not give it"
+    assert compiled_signatures() == before, "a kernel met types that warm did not give it"
+
+
+def compiled_signatures() -> dict[str, list[object]]:
+    """Of all kernels, for which types of arguments there is machine code."""
+    return {
+        f"{module}.{name}": list(value.signatures)
+        for module, found in sorted(sys.modules.items())
+        if module.startswith("openqse_emulator.")
+        for name, value in vars(found).items()
+        if hasattr(value, "py_func")
+    }
 
 
 @pytest.mark.parametrize("parameters", [np.zeros((1, 3)), np.zeros((2, 1)), [[np.nan, 0.0]]])
@@ -118,9 +135,19 @@ def test_too_many_qubits_are_refused_with_the_numbers(emulator: Emulator) -> Non
     error = caught.value
     assert error.layer == "device"
     assert error.details == {"num_qubits": 21, "max_qubits": 20}
-    for said in ("21 qubits", "3.36e+07 bytes", "20 qubits", "1.68e+07 bytes"):
-        assert said in error.message
+    assert "21 qubits; profile 'superconducting' has 20" in error.message
     emulator.prepare(CircuitBuilder(20).h(19).build())
+
+
+def test_program_that_memory_cannot_hold_is_refused_with_its_bytes() -> None:
+    engine = Engine(method="statevector", memory_bytes=2**20)
+    small = Emulator(replace(profile.load(), engine=engine))
+    small.prepare(CircuitBuilder(16).h(0).build())
+    with pytest.raises(
+        NotSupported, match=r"takes 2.10e\+6 bytes; a program may take 1.05e\+6"
+    ) as (caught):
+        small.prepare(CircuitBuilder(17).h(0).build())
+    assert caught.value.details == {"num_qubits": 17, "bytes": 2**21, "memory_bytes": 2**20}
 
 
 def test_shots_and_seed_are_bounded(emulator: Emulator) -> None:
@@ -179,7 +206,8 @@ def test_waiting_branches_are_few(emulator: Emulator) -> None:
     for _ in range(300):
         builder.h(0).measure(0, 0)
     prepared = emulator.prepare(builder.build())
-    state = execute.state_bytes(13)
+    state = execute.state_bytes(13, np.float64)
+    emulator.run(prepared, NONE, 1, 1, never)  # a plan is no state
     tracemalloc.start()
     emulator.run(prepared, NONE, 16, 1, never)
     _, peak = tracemalloc.get_traced_memory()
@@ -193,8 +221,13 @@ def test_second_slice_of_shots_costs_sampling_alone(
 ) -> None:
     prepared = emulator.prepare(rotations())
     calls = []
-    evolve = kernels.evolve
-    monkeypatch.setattr(kernels, "evolve", lambda *a: (calls.append(1), evolve(*a)))
+    evolve = execute.Engine.evolve
+
+    def counted(*arguments: Any, **options: Any) -> execute.State:
+        calls.append(1)
+        return evolve(*arguments, **options)
+
+    monkeypatch.setattr(execute.Engine, "evolve", counted)
     row, other = np.array([[0.123, 0.4]]), np.array([[0.124, 0.4]])
     for parameters in (row, row, other, row, other):
         emulator.run(prepared, parameters, 10, 1, never)
@@ -203,15 +236,51 @@ def test_second_slice_of_shots_costs_sampling_alone(
 
 def test_kept_distributions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_CACHE_BYTES", 100)
-    emulator = create()
+    emulator = Emulator(replace(profile.load(), engine=Engine(method="statevector")))
     prepared = emulator.prepare(rotations())
     for angle in range(20):
         emulator.run(prepared, np.array([[angle, 0.0]]), 3, 1, never)
     kept = emulator._distributions._kept
-    assert sum(array.nbytes for array in kept.values()) == emulator._distributions._bytes == 96
+    assert sum(each.nbytes for each in kept.values()) == emulator._distributions._bytes == 96
     large = emulator.prepare(deep(5, 1))
     emulator.run(large, NONE, 3, 1, never)
     assert len(kept) == 3
+
+
+def test_method_is_told_with_the_reason(emulator: Emulator, automatic: Emulator) -> None:
+    bell = CircuitBuilder(2).h(0).cx(0, 1).measure_all().build()
+    turned = CircuitBuilder(2).rx(0.3, 0).cx(0, 1).measure_all().build()
+    expected = {
+        bell: "stabilizer: the program is Clifford and has no noise",
+        turned: "statevector: the program has no noise",
+    }
+    z = PauliSum.from_terms({"Z0": 1.0}, 2)
+    for circuit, method in expected.items():
+        prepared = automatic.prepare(circuit)
+        assert automatic.run(prepared, NONE, 10, 1, never).method == method
+        assert automatic.expectation(prepared, z, NONE, never).method == method
+    asked = emulator.run(emulator.prepare(bell), NONE, 10, 1, never)
+    assert asked.method == "statevector: the profile asks for it"
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 2**32))
+def test_chosen_method_gives_what_the_state_vector_gives(
+    automatic: Emulator, n: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    builder = CircuitBuilder(n)
+    for _ in range(12):
+        op = (Op.H, Op.S, Op.X, Op.SWAP, Op.Z)[rng.integers(5)]
+        add_gate(builder, op, int(rng.integers(2)) if op in (Op.X, Op.Z) else 0, rng)
+    circuit = builder.measure_all().build()
+    prepared = automatic.prepare(circuit)
+    samples = automatic.run(prepared, NONE, 500, seed, never)
+    assert samples.method.startswith("stabilizer")
+    assert_drawn_from(samples.memory[0], reference.outcomes(circuit))
+    observable = random_observable(n, 4, rng)
+    found = automatic.expectation(prepared, observable, NONE, never).values[0]
+    assert found == pytest.approx(reference.expectation(observable, reference.state(circuit)))
 
 
 def test_capabilities_are_the_profiles() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openqse.program.circuit import Circuit, CircuitBuilder
 from openqse.program.gates import Op
 from openqse_emulator.device import Emulator
-from openqse_emulator.statevector.plan import translate
+from openqse_emulator.statevector import program
 
 from . import reference
 from .circuits import assert_drawn_from, dynamic_circuits, never, random_circuit, registers
@@ -88,9 +88,9 @@ def test_shots_of_branches_are_mixed(emulator: Emulator) -> None:
 
 
 def test_resets_of_fresh_qubits_cost_no_branch() -> None:
-    plan = translate(CircuitBuilder(2).reset(0).reset(1).h(0).reset(1).measure_all().build())
-    assert plan.collapses == ()
-    assert plan.pure
+    read = program.read(CircuitBuilder(2).reset(0).reset(1).h(0).reset(1).measure_all().build())
+    assert read.collapses == 0
+    assert read.pure
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

@@ -1,0 +1,178 @@
+"""A circuit as the planner reads it: which measurements collapse a state, and which read it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openqse.program.circuit import Circuit
+from openqse.program.gates import NON_UNITARY, Op
+from openqse_emulator.statevector.compiled import kernel
+
+_ID, _BARRIER = int(Op.ID), int(Op.BARRIER)
+_MEASURE, _RESET = int(Op.MEASURE), int(Op.RESET)
+_X, _U = int(Op.X), int(Op.U)
+
+#: What becomes of an operation.
+_LEFT_OUT, _KEPT, _LAST = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A circuit without what no outcome depends on.
+
+    Attributes:
+        num_qubits, num_clbits: of the circuit.
+        operations: int64 ``(operations, 7)``, as ``canonical.canonical`` reads them: gates, and
+            measurements and resets in the course of the program.
+        operands: int32, the qubits they act on.
+        positions: int64 ``(operations,)``, where each stands in the circuit.
+        most_items: bound on the number of items that they become.
+        final_qubits, final_clbits: int64 ``(measurements,)``, which qubit ends up in which
+            classical bit; no later operation touches these qubits or bits.
+        collapses: number of measurements and resets in the course of the program.
+        pure: the program prepares one state: measurements come last and nothing but fresh qubits
+            is reset.
+    """
+
+    num_qubits: int
+    num_clbits: int
+    operations: NDArray[np.int64]
+    operands: NDArray[np.int32]
+    positions: NDArray[np.int64]
+    most_items: int
+    final_qubits: NDArray[np.int64]
+    final_clbits: NDArray[np.int64]
+    collapses: int
+    pure: bool
+
+    def with_operations(
+        self, operations: NDArray[np.int64], operands: NDArray[np.int32], collapses: int
+    ) -> Program:
+        """The program with other operations, of which some number are collapses."""
+        most_items = _most_items(operations) + 3 * self.num_qubits
+        return replace(
+            self, operations=operations, operands=operands, most_items=most_items,
+            collapses=collapses, pure=not collapses,
+        )  # fmt: skip
+
+
+def read(circuit: Circuit) -> Program:
+    """The program of a circuit.
+
+    Left out are identities, barriers, resets of qubits that nothing has touched, and, on qubits
+    that nothing touches again, resets and measurements whose bit is written again.
+    """
+    opcodes = circuit.opcodes.astype(np.int64)
+    begins, ends = circuit.operand_offsets[:-1], circuit.operand_offsets[1:]
+    free = np.zeros(len(circuit.angle_constants) + 1, dtype=np.int64)
+    free[circuit.term_angles + 1] = 1
+    free = np.cumsum(free)
+    parameters = free[circuit.angle_offsets]
+    at = np.where(np.isin(opcodes, _NON_UNITARY), circuit.clbits, circuit.angle_offsets[:-1])
+    fates, pure = _fates(
+        opcodes,
+        circuit.operands,
+        circuit.operand_offsets,
+        circuit.clbits,
+        circuit.num_qubits,
+        circuit.num_clbits,
+    )
+    chained = _chained(
+        opcodes, circuit.controls, circuit.operands, circuit.operand_offsets, circuit.num_qubits
+    )
+    free_angles = parameters[1:] > parameters[:-1]
+    operations = np.stack(
+        [opcodes, circuit.controls, begins, ends, at, free_angles, chained], axis=1
+    ).astype(np.int64)
+    kept = fates == _KEPT
+    last = np.flatnonzero(fates == _LAST)
+    collapses = kept & np.isin(opcodes, _NON_UNITARY)
+    return Program(
+        num_qubits=circuit.num_qubits,
+        num_clbits=circuit.num_clbits,
+        operations=operations[kept],
+        operands=circuit.operands.copy(),  # those off the wire are read-only: another type
+        positions=np.flatnonzero(kept),
+        most_items=_most_items(operations[kept]) + 3 * circuit.num_qubits,
+        final_qubits=circuit.operands[begins[last]].astype(np.int64),
+        final_clbits=circuit.clbits[last].astype(np.int64),
+        collapses=int(collapses.sum()),
+        pure=bool(pure),
+    )
+
+
+_NON_UNITARY = np.array([int(op) for op in NON_UNITARY], dtype=np.int64)
+_PLAIN = np.array([int(op) for op in Op if op <= Op.U], dtype=np.int64)
+
+
+def _most_items(operations: NDArray[np.int64]) -> int:
+    """A bound: gates on one qubit wait, and become two or three items when they settle; the longest
+    rewriting, of a controlled U, has five phases and four such gates."""
+    waits = np.isin(operations[:, 0], _PLAIN) & (operations[:, 1] == 0)
+    few = waits | (operations[:, 0] > max(Op))
+    return int(3 * few.sum() + 18 * (~few).sum())
+
+
+@kernel
+def _fates(
+    opcodes: Any, operands: Any, offsets: Any, clbits: Any, num_qubits: int, num_clbits: int
+) -> Any:
+    """What becomes of each operation, and whether the program prepares one state."""
+    count = len(opcodes)
+    fates = np.full(count, _KEPT, dtype=np.int64)
+    touched = np.zeros(num_qubits, dtype=np.bool_)
+    for i in range(count):
+        op = opcodes[i]
+        fresh = op == _RESET and not touched[operands[offsets[i]]]
+        if op in (_BARRIER, _ID) or fresh:
+            fates[i] = _LEFT_OUT
+        else:
+            for j in range(offsets[i], offsets[i + 1]):
+                touched[operands[j]] = True
+    touched[:] = False
+    written = np.zeros(num_clbits, dtype=np.bool_)
+    pure = True
+    for i in range(count - 1, -1, -1):
+        op = opcodes[i]
+        if fates[i] == _LEFT_OUT:
+            continue
+        if op != _MEASURE and op != _RESET:
+            for j in range(offsets[i], offsets[i + 1]):
+                touched[operands[j]] = True
+            continue
+        q, bit = operands[offsets[i]], clbits[i]
+        seen = op == _MEASURE and not written[bit]
+        if touched[q] or op == _RESET:
+            pure = False
+        if not touched[q]:
+            fates[i] = _LAST if seen else _LEFT_OUT
+        if seen or fates[i] == _KEPT:
+            touched[q] = True
+        if op == _MEASURE:
+            written[bit] = True
+    return fates, pure
+
+
+@kernel
+def _chained(opcodes: Any, controls: Any, operands: Any, offsets: Any, num_qubits: int) -> Any:
+    """Which CX gates are followed, on their target, by no gate on one qubit, which the Hadamard
+    gate of a controlled Z could join."""
+    found = np.zeros(len(opcodes), dtype=np.bool_)
+    joins = np.zeros(num_qubits, dtype=np.bool_)
+    for i in range(len(opcodes) - 1, -1, -1):
+        op, begin, end = opcodes[i], offsets[i], offsets[i + 1]
+        if op in (_BARRIER, _ID):
+            continue
+        if controls[i] == 0 and op <= _U:
+            if begin < end:
+                joins[operands[begin]] = True
+            continue
+        if op == _X and controls[i] == 1:
+            found[i] = not joins[operands[begin + 1]]
+        for j in range(begin, end):
+            joins[operands[j]] = False
+    return found

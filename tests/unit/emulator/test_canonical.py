@@ -1,0 +1,95 @@
+"""The canonical form: the same circuit, in rotations and phases that noise never changes."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openqse.program.circuit import CircuitBuilder
+from openqse_emulator.statevector.canonical import ROTATION
+from openqse_emulator.statevector.execute import NO_NOISE
+
+from . import reference
+from .circuits import (
+    FREE,
+    assert_same_state,
+    parameter_values,
+    random_circuit,
+    random_paulis,
+    with_paulis,
+)
+from .items import rewritten
+
+SEEDS = st.integers(0, 2**32)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 30), SEEDS, parameter_values(len(FREE)), st.booleans())
+def test_items_are_the_circuit(
+    n: int, gates: int, seed: int, parameters: list[float], noisy: bool
+) -> None:
+    circuit = random_circuit(n, gates, np.random.default_rng(seed), free=0.5).build()
+    found = rewritten(circuit, circuit.bind(parameters)[0], noisy=noisy)
+    assert_same_state(found.state(), reference.state(circuit, parameters))
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.integers(1, 6), SEEDS, parameter_values(len(FREE)), st.integers(1, 8))
+def test_pauli_operators_change_numbers_alone(
+    n: int, seed: int, parameters: list[float], count: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    circuit = random_circuit(n, 20, rng, free=0.3).build()
+    angles = circuit.bind(parameters)[0]
+    clean = rewritten(circuit, angles, noisy=True)
+    noise = random_paulis(len(circuit), n, count, rng)
+    found = rewritten(circuit, angles, noise, noisy=True)
+    np.testing.assert_array_equal(found.items[:, :3], clean.items[:, :3])
+    assert_same_state(found.state(), reference.state(with_paulis(circuit, angles, noise)))
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.integers(1, 6),
+    SEEDS,
+    parameter_values(len(FREE)),
+    parameter_values(len(FREE)),
+    st.booleans(),
+)
+def test_items_are_the_same_for_all_parameters(
+    n: int, seed: int, one: list[float], other: list[float], noisy: bool
+) -> None:
+    circuit = random_circuit(n, 25, np.random.default_rng(seed), free=0.5).build()
+    first, second = (
+        rewritten(circuit, circuit.bind(values)[0], noisy=noisy) for values in (one, other)
+    )
+    np.testing.assert_array_equal(first.items[:, :3], second.items[:, :3])
+
+
+def test_rotations_are_by_at_most_a_right_angle() -> None:
+    builder = CircuitBuilder(2)
+    for angle in (3.0, 0.1, -2.9, 5.0, 7.0, 3.1):
+        builder.ry(angle, 0).cz(0, 1)
+    circuit = builder.build()
+    found = rewritten(circuit, circuit.bind()[0])
+    tangents = found.values[found.items[:, 0] == ROTATION, 0].real
+    assert len(tangents) == 6
+    assert np.abs(tangents).max() <= 1
+
+
+def test_what_is_the_identity_has_no_items() -> None:
+    builder = CircuitBuilder(3).h(0).h(0).s(1).s(1).z(1).x(2).y(2).z(2).swap(0, 2)
+    circuit = builder.build()
+    assert len(rewritten(circuit, circuit.bind()[0]).items) == 0
+
+
+def test_a_phase_of_the_whole_before_a_free_rotation_may_go() -> None:
+    """``(S H)^3`` is the identity up to a phase that is no real number."""
+    builder = CircuitBuilder(1)
+    for _ in range(3):
+        builder.s(0).h(0)
+    circuit = builder.ry(builder.parameter("a"), 0).build()
+    for angle in (0.3, 4.0):
+        found = rewritten(circuit, circuit.bind([angle])[0], NO_NOISE)
+        assert_same_state(found.state(), reference.state(circuit, [angle]))
