@@ -1,0 +1,91 @@
+"""Our emulator, its phases apart: planning, binding, execution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.emulator.engine import Engine, Kind, Laps, Probe, Setting, Task, statistics
+from openqse.program.circuit import Circuit
+from openqse_emulator import noise, stabilizer
+from openqse_emulator.randomness import Uniforms
+from openqse_emulator.statevector import execute
+from openqse_emulator.trajectories import Prepared as Trajectories
+from openqse_emulator.warm import DTYPES
+
+
+def _never() -> bool:
+    return False
+
+
+class Ours(Engine):
+    name = "ours"
+
+    def __init__(self, precision: str, threads: int) -> None:
+        self._engine = execute.Engine(DTYPES[precision], threads)
+
+    def settings(self, task: Task) -> Sequence[Setting]:
+        return [{}]
+
+    def run(self, task: Task, setting: Setting, lap: Laps) -> Probe:
+        if task.kind is Kind.CLIFFORD:
+            return self._stabilizer(task, lap)
+        if task.kind is Kind.NOISY:
+            return self._trajectories(task, lap)
+        engine, circuit = self._engine, task.circuit
+        prepared = engine.prepare(circuit)
+        angles = circuit.bind(task.parameters)
+        prepared.planned(angles[0], keep_phases=task.kind is not Kind.SAMPLE)
+        lap("plan_s")
+        if task.kind is Kind.STATE:
+            state = engine.evolve(prepared, angles[0], _never)
+            lap("execute_s")
+
+            def amplitudes() -> object:
+                found = state.amplitudes(np.array(task.indices))
+                engine.give_back(state.numbers)
+                return found
+
+            return amplitudes  # type: ignore[return-value]
+        if task.observable is not None:
+            values = engine.expectations(prepared, task.observable, angles, _never)
+            lap("execute_s")
+            return lambda: values
+        memory = _memory(task)
+        engine.samples(prepared, angles, lambda _: Uniforms(1), memory, _never)
+        lap("execute_s")
+        return lambda: _statistics(memory, circuit)
+
+    def _stabilizer(self, task: Task, lap: Laps) -> Probe:
+        sequence = list(task.circuit.operations())
+        translated = stabilizer.translate(sequence, task.circuit.num_clbits, task.circuit.bind()[0])
+        lap("plan_s")
+        errors = np.zeros((task.circuit.num_clbits, 2))
+        memory = stabilizer.sample(translated, errors, task.shots, 1, _never)
+        lap("execute_s")
+        return lambda: _statistics(memory[np.newaxis], task.circuit)
+
+    def _trajectories(self, task: Task, lap: Laps) -> Probe:
+        assert task.noise is not None
+        sequence: noise.Sequenced = []
+        for operation in task.circuit.operations():
+            sequence.append(operation)
+            if operation.clbit < 0:
+                p = task.noise.one if len(operation.qubits) == 1 else task.noise.two
+                sequence.extend(noise.depolarising(p, operation.qubits))
+        prepared = Trajectories(self._engine, task.circuit, sequence)
+        lap("plan_s")
+        memory = _memory(task)
+        prepared.sample(task.circuit.bind()[0], Uniforms(1), memory[0], _never)
+        lap("execute_s")
+        return lambda: _statistics(memory, task.circuit)
+
+
+def _memory(task: Task) -> np.ndarray:
+    return np.zeros((task.batch, task.shots, -(-task.circuit.num_clbits // 8)), np.uint8)
+
+
+def _statistics(memory: np.ndarray, circuit: Circuit) -> np.ndarray:
+    bits = np.unpackbits(memory[0], axis=1, count=circuit.num_clbits, bitorder="little")
+    return statistics(bits)
