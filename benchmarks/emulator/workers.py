@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import tempfile
 import time
@@ -148,6 +149,7 @@ class Worker:
     def _ask(self, request: dict[str, Any], limit: float) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdin is not None
+        self._process.send_signal(signal.SIGCONT)
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:
@@ -167,6 +169,8 @@ class Worker:
             if not read:
                 raise Failed(self._died())
             self._read += read
+        # No thread of its spins or is woken while another engine is measured.
+        self._process.send_signal(signal.SIGSTOP)
         line, self._read = self._read.split(b"\n", 1)
         answer: dict[str, Any] = json.loads(line)
         if "unsupported" in answer:

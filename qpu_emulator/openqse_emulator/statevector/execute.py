@@ -77,14 +77,22 @@ class Distribution:
     """
 
     def __init__(
-        self, state: State | None, weights: NDArray[np.float64], places: NDArray[np.int64]
+        self,
+        state: State | None,
+        weights: NDArray[np.float64],
+        places: NDArray[np.int64],
+        read: Program,
     ) -> None:
         self.state = state
         self._cumulative = np.cumsum(weights)
         self._starts = np.empty(max(2, len(weights)), dtype=np.int64)
         measure.guide(self._cumulative, self._starts)
         bits, clbits = (int(places[:, column].max(initial=0)) for column in (0, 1))
-        self._spelling = np.empty((clbits // 64 + 1, bits // 8 + 3, 256), dtype=np.uint64)
+        size = bits // 8 + 1
+        drawn = len(places) if state is None else read.num_qubits
+        if len(places) == drawn == read.num_clbits <= 64:
+            size *= not np.array_equal(places[:, 0], places[:, 1])
+        self._spelling = np.empty((clbits // 64 + 1, size + 2, 256), dtype=np.uint64)
         measure.spell(places, self._spelling)
 
     @property
@@ -247,7 +255,7 @@ class Engine:
             TaskCancelled: ``stopped`` was true.
         """
         if len(prepared.program.final_qubits) == 0:
-            return Distribution(None, np.ones(1), np.zeros((0, 3), np.int64))
+            return Distribution(None, np.ones(1), np.zeros((0, 3), np.int64), prepared.program)
         state = self.evolve(prepared, angles, stopped, keep_phases=False)
         return self.measured(prepared.program, state, stopped)
 
@@ -432,7 +440,7 @@ class Engine:
                 lambda begin, end: measure.weigh(state.numbers, begin, end, weights),
                 stopped,
             )
-            return Distribution(state, weights, _places(read, state, bits))
+            return Distribution(state, weights, _places(read, state, bits), read)
         pieces = np.zeros((_PIECES, 1 << len(bits)))
         chunks = chunks_of(state.numbers)
         self._pass(
@@ -443,7 +451,8 @@ class Engine:
             stopped,
         )
         self.give_back(state.numbers)
-        return Distribution(None, pieces.sum(axis=0), _places(read, state, np.arange(len(bits))))
+        places = _places(read, state, np.arange(len(bits)))
+        return Distribution(None, pieces.sum(axis=0), places, read)
 
     def weigh_bit(self, numbers: NDArray[Any], bit: int, stopped: Stopped) -> tuple[float, float]:
         weights = np.zeros((chunks_of(numbers), 2))
@@ -514,10 +523,10 @@ def measured_alone(read: Program, state: State) -> Distribution:
     if len(bits) > measure.TABLE:
         weights = np.zeros(chunks)
         measure.weigh(state.numbers, 0, chunks, weights)
-        return Distribution(state, weights, _places(read, state, bits))
+        return Distribution(state, weights, _places(read, state, bits), read)
     table = np.zeros(1 << len(bits))
     measure.tabulate(state.numbers, 0, chunks, bits, table)
-    return Distribution(None, table, _places(read, state, np.arange(len(bits))))
+    return Distribution(None, table, _places(read, state, np.arange(len(bits))), read)
 
 
 def _places(read: Program, state: State, entries: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -87,16 +87,18 @@ def spell(places: Any, spelling: Any) -> None:
             written the other way round.
         spelling: uint64 ``(words of a row, bytes of an outcome + 2, 256)``, written: the bits for
             each value of each byte, to be joined by exclusive or; then, as the first entries of the
-            last two, those of an outcome of zeros, and which bits are written at all.
+            last two, those of an outcome of zeros, and which bits are written at all. With no byte
+            of an outcome: bit ``i`` is classical bit ``i``, and there are no others.
     """
     spelling[:] = 0
     last = spelling.shape[1] - 2
     for m in range(len(places)):
         byte, bit = places[m, 0] >> 3, places[m, 0] & 7
         word, flag = spelling[places[m, 1] >> 6], np.uint64(1) << np.uint64(places[m, 1] & 63)
-        for value in range(256):
-            if value >> bit & 1:
-                word[byte, value] |= flag
+        if last:
+            for value in range(256):
+                if value >> bit & 1:
+                    word[byte, value] |= flag
         if places[m, 2]:
             word[last, 0] |= flag
         word[last + 1, 0] |= flag
@@ -106,6 +108,12 @@ def spell(places: Any, spelling: Any) -> None:
 def write_bits(outcome: int, spelling: Any, row: Any) -> None:
     """Writes an outcome into a row of ``Samples.memory``, and leaves its other bits alone."""
     last = spelling.shape[1] - 2
+    if last == 0:  # the bits of the outcome in order, all of the row
+        bits = np.uint64(outcome) ^ spelling[0, 0, 0]
+        for at in range(len(row)):
+            row[at] = np.uint8(bits)
+            bits >>= np.uint64(8)
+        return
     for w in range(len(spelling)):
         bits, written = spelling[w, last, 0], spelling[w, last + 1, 0]
         for byte in range(last):
@@ -292,6 +300,23 @@ def transform(values: Any) -> None:
 
 
 @kernel
+def fold(values: Any, signs: int) -> Any:
+    """One entry of the transform: the sum of all entries ``i``, with a minus where ``i & signs``
+    has an odd number of bits. The values are lost."""
+    half = len(values) // 2
+    while half:
+        low, high = values[:half], values[half : 2 * half]
+        if signs & half:
+            for i in range(half):
+                low[i] -= high[i]
+        else:
+            for i in range(half):
+                low[i] += high[i]
+        half //= 2
+    return values[0]
+
+
+@kernel
 def odd(bits: int) -> bool:
     """Whether an odd number of bits (of 64) is set."""
     bits ^= bits >> 32
@@ -333,12 +358,10 @@ def pauli_sums(
         top = 0
         while outer >> (top + 1):
             top += 1
-        asks_real, asks_imaginary = False, False
-        plain = True
+        imaginary_terms = 0
         for t in range(first, last):
-            asks_imaginary |= turned[t]
-            asks_real |= not turned[t]
-            plain &= not signs[t] & low
+            imaginary_terms += turned[t]
+        real_terms = last - first - imaginary_terms
         for chunk in range(begin, end):
             base = chunk * size
             if outer and base >> top & 1:
@@ -347,22 +370,21 @@ def pauli_sums(
             re, im = state[base : base + size], state[half + base : half + base + size]
             other = base ^ outer
             u, v = state[other : other + size], state[half + other : half + other + size]
-            inner = flip & low
-            if asks_real:
-                _products(re, im, u, v, inner, real, False)
-                if plain:
-                    total = 0.0
-                    for i in range(size):
-                        total += real[i]
-                    real[0] = total
-                else:
+            if real_terms:
+                _products(re, im, u, v, flip & low, real, False)
+                if real_terms > 1:
                     transform(real)
-            if asks_imaginary:
-                _products(re, im, u, v, inner, imaginary, True)
-                transform(imaginary)
+            if imaginary_terms:
+                _products(re, im, u, v, flip & low, imaginary, True)
+                if imaginary_terms > 1:
+                    transform(imaginary)
             total = 0.0
             for t in range(first, last):
-                value = imaginary[signs[t] & low] if turned[t] else real[signs[t] & low]
+                inner = signs[t] & low
+                if turned[t]:
+                    value = imaginary[inner] if imaginary_terms > 1 else fold(imaginary, inner)
+                else:
+                    value = real[inner] if real_terms > 1 else fold(real, inner)
                 # Operators yet to act on the state change the sign of terms they anticommute with.
                 turns = odd(flip & frame_signs) ^ odd(signs[t] & frame_flips)
                 total += coefficients[t] * (-value if odd(base & signs[t]) ^ turns else value)

@@ -40,7 +40,7 @@ _BLOCK_BYTES = 2**19
 #: beyond.
 _SMALL_PART, _BEYOND_CACHE = 6, 3
 #: A state of more than so many qubits is cut into at least this power of two of blocks.
-_UNSHARED, _SHARES = 13, 4
+_UNSHARED, _SHARES = 13, 2
 #: Qubits that are always local: a run of 2**6 numbers is 256 or 512 bytes.
 _RUN_QUBITS = 6
 #: Fewest qubits of a state: the rest of a program with fewer stay zero.

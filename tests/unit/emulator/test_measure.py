@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from openqse.program.circuit import Circuit
+from openqse.program.circuit import Circuit, CircuitBuilder
 from openqse.program.observable import PauliSum
 from openqse_emulator.randomness import Uniforms
-from openqse_emulator.statevector import execute, measure
+from openqse_emulator.statevector import execute, measure, program
 from openqse_emulator.statevector.execute import State
 
 from . import reference
@@ -109,7 +109,11 @@ def distribution_of(numbers: NDArray, places: NDArray[np.int64]) -> execute.Dist
     weights = np.empty(execute.chunks_of(numbers))
     measure.weigh(numbers, 0, len(weights), weights)
     n = (len(numbers) // 2).bit_length() - 1
-    return execute.Distribution(State(numbers, np.arange(n), 0, 0), weights, places)
+    builder = CircuitBuilder(n, num_clbits=1 + int(places[:, 1].max()))
+    for bit, clbit in places[:, :2].tolist():
+        builder.measure(bit, clbit)
+    read = program.read(builder.build())
+    return execute.Distribution(State(numbers, np.arange(n), 0, 0), weights, places, read)
 
 
 @pytest.mark.parametrize("sampled", [1 << 12, 40, 1])
