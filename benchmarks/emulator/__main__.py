@@ -37,7 +37,10 @@ def main() -> int:
     cases = _cases(options)
     measured: list[Measured] = []
     try:
-        for case, made in _measure(cases, *(_QUICK if options.quick else _FULL)):
+        seconds, turns, names = _QUICK if options.quick else _FULL
+        if options.minutes is not None:
+            seconds = 60.0 * options.minutes
+        for case, made in _measure(cases, seconds, turns, names):
             measured.append((case, made))
             print(json.dumps(made), flush=True)
     except KeyboardInterrupt:
@@ -109,6 +112,7 @@ def _options() -> argparse.Namespace:
 
     parser = argparse.ArgumentParser("ci/bench emulator", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="strongest peers, within 5 minutes")
+    parser.add_argument("--minutes", type=float, metavar="N", help="to be shared out by the cases")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the table there, too")
     parser.add_argument("--only", type=listed(str, list(WORKLOADS)), metavar="WORKLOAD,…")
     parser.add_argument("--qubits", type=listed(int), metavar="N,…", help="instead of the usual")

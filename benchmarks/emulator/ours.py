@@ -30,6 +30,9 @@ class Ours(Engine):
         return [{}]
 
     def run(self, task: Task, setting: Setting, lap: Laps) -> Probe:
+        if self._state is not None:  # as a device does between tasks
+            self._engine.give_back(self._state.numbers)
+            self._state = None
         if task.kind is Kind.CLIFFORD:
             return self._stabilizer(task, lap)
         if task.kind is Kind.NOISY:
@@ -40,8 +43,6 @@ class Ours(Engine):
         prepared.planned(angles[0], keep_phases=task.kind is not Kind.SAMPLE)
         lap("plan_s")
         if task.kind is Kind.STATE:
-            if self._state is not None:  # as a device does between tasks
-                engine.give_back(self._state.numbers)
             state = self._state = engine.evolve(prepared, angles[0], _never)
             lap("execute_s")
             return lambda: state.amplitudes(np.array(task.indices))

@@ -154,6 +154,22 @@ def clifford_t(n: int) -> Circuit:
     return circuit.build()
 
 
+def decay(n: int) -> Task:
+    """Ten layers of rotations and of CZ on neighbours, with a free parameter for each qubit.
+
+    Qubit ``q`` is turned by ``100**-q``: amplitudes have all magnitudes down to what a number can
+    just hold, for which processors may take a hundred times as long.
+    """
+    circuit = CircuitBuilder(n)
+    for _ in range(10):
+        for q in range(n):
+            circuit.ry(circuit.parameter(f"y{q}"), q)
+        for q in range(n - 1):
+            circuit.cz(q, q + 1)
+    angles = 100.0 ** -np.arange(n)
+    return Task(Kind.STATE, circuit.build(), angles[np.newaxis], tuple(range(min(_PROBED, 2**n))))
+
+
 def ghz(n: int) -> Circuit:
     """All zeros and all ones in superposition, measured."""
     circuit = CircuitBuilder(n).h(0)
@@ -293,6 +309,7 @@ WORKLOADS = {
     "quantum_volume": Workload(_state(quantum_volume), (12, 16, 20, 22)),
     "grover": Workload(_state(grover, _marked), (12, 16, 20, 22, 24)),
     "clifford_t": Workload(_state(clifford_t), (12, 16, 20, 22, 24)),
+    "decay": Workload(decay, (20,), (20,)),
     "ghz": Workload(_sample(ghz, Kind.SAMPLE, 100_000), (12, 16, 20, 22, 24)),
     "tfim_expectation": Workload(_expectation(ising_energy, 1), (20,), (20,)),
     "general_expectation": Workload(_expectation(general_observable, 1), (20,), (20,)),

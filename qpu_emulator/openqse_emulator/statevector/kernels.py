@@ -92,8 +92,8 @@ def rotate(scratch: Any, block: int, op: Any, tangents: Any, line: int, pad: int
     lanes = (tangents[at + 4], tangents[at + 5], tangents[at + 6], tangents[at + 7])
     count = op[OP_COUNT]
     if op[OP_LANES]:
-        if count == 0:
-            _rotate(scratch, size, 0, (), (), lanes, line, pad)
+        if count == 0:  # four vectors at a time, which overlap in the processor's pipelines
+            _rotate(scratch, size, 3 * pad, (pad, 2 * pad), (), lanes, line, pad)
         elif count == 1:
             _rotate(scratch, size, a, (u,), (p,), lanes, line, pad)
         elif count == 2:

@@ -114,7 +114,7 @@ def rotate_vectors(
 
     Args:
         data: float32 or float64 ``(any,)``.
-        strides, tangents: ``k`` each, from 0 to 4.
+        strides, tangents: ``k`` each, from 0 to 4; fewer tangents leave the last bits alone.
         lane_tangents: none, or one for every bit of a lane's number (more are passed over).
     """
     signature = types.void(data, base, strides, tangents, lane_tangents)
@@ -126,7 +126,7 @@ def rotate_vectors(
         k = len(signature.args[2])
         pointers = write.corners(array, data, base, strides, k)
         x = [write.load(pointer) for pointer in pointers]
-        for bit in range(k):
+        for bit in range(len(signature.args[3])):
             t = write.splat(builder.extract_value(tangents, bit))
             for r in range(1 << k):
                 if not r >> bit & 1:
@@ -134,10 +134,18 @@ def rotate_vectors(
                     x[r] = write.sub(low, write.mul(t, high))
                     x[r | 1 << bit] = write.add(high, write.mul(t, low))
         if len(signature.args[4]):
+            places = [cgutils.alloca_once(builder, write.vector) for _ in x]
             for bit in range(write.lanes.bit_length() - 1):
-                t = write.splat(builder.extract_value(lane_tangents, bit))
-                t = builder.fmul(t, write.signs(bit))
-                x = [write.add(v, write.mul(t, write.flipped(v, bit))) for v in x]
+                for place, value in zip(places, x, strict=True):
+                    builder.store(value, place)
+                tangent = builder.extract_value(lane_tangents, bit)
+                turns = builder.fcmp_unordered("!=", tangent, ir.Constant(tangent.type, 0.0))
+                with builder.if_then(turns):  # most lanes' qubits do not rotate in most passes
+                    t = builder.fmul(write.splat(tangent), write.signs(bit))
+                    for place in places:
+                        v = builder.load(place)
+                        builder.store(write.add(v, write.mul(t, write.flipped(v, bit))), place)
+                x = [builder.load(place) for place in places]
         for pointer, value in zip(pointers, x, strict=True):
             write.store(value, pointer)
         return context.get_dummy_value()
