@@ -12,7 +12,6 @@ from openqse_emulator import noise, stabilizer
 from openqse_emulator.randomness import Uniforms
 from openqse_emulator.statevector import execute
 from openqse_emulator.trajectories import Prepared as Trajectories
-from openqse_emulator.warm import DTYPES
 
 
 def _never() -> bool:
@@ -23,7 +22,7 @@ class Ours(Engine):
     name = "ours"
 
     def __init__(self, precision: str, threads: int) -> None:
-        self._engine = execute.Engine(DTYPES[precision], threads)
+        self._engine = execute.Engine(execute.DTYPES[precision], threads)
         self._state: execute.State | None = None
 
     def settings(self, task: Task) -> Sequence[Setting]:

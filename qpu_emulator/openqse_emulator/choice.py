@@ -15,8 +15,7 @@ from openqse.program.gates import Op
 from openqse_emulator import density, noise, stabilizer
 from openqse_emulator.noise import Channel, Kind
 from openqse_emulator.profile import Engine, Method
-
-_AMPLITUDE_BYTES = {"double": 16, "single": 8}
+from openqse_emulator.statevector import execute, program
 
 #: The largest whole number that an error's details can carry over the wire.
 _LARGEST = 2**63 - 1
@@ -29,8 +28,8 @@ class Choice:
     Attributes:
         method: by which engine.
         reason: why, a short sentence for users.
-        bytes: memory that it takes, as far as this is known beforehand; of a state vector or
-            trajectory one state.
+        bytes: memory that it takes, as far as this is known beforehand: of a state vector or
+            trajectory one state, and where it collapses those of the branches that may wait.
     """
 
     method: Method
@@ -65,9 +64,9 @@ def choose(
         NotSupported: the engine that the profile asks for cannot compute the program, or it takes
             more memory than there is.
     """
-    program = _Program(circuit, angles, engine, list(sequence))
+    considered = _Program(circuit, angles, engine, list(sequence), shots)
     if engine.method != "auto":
-        obstacle = program.obstacle(engine.method)
+        obstacle = considered.obstacle(engine.method)
         if obstacle is not None:
             raise NotSupported(
                 f'method = "{engine.method}" for this program: {obstacle}',
@@ -75,9 +74,9 @@ def choose(
                 remedy='Set method = "auto" in the profile',
                 method=engine.method,
             )
-        chosen = program.choice(engine.method, "the profile asks for it")
+        chosen = considered.choice(engine.method, "the profile asks for it")
     else:
-        chosen = _automatic(program, shots)
+        chosen = _automatic(considered, shots)
     if chosen.bytes > engine.memory_bytes:
         raise NotSupported(
             f"the program has {circuit.num_qubits} qubits, for which the method {chosen.method} "
@@ -101,6 +100,7 @@ class _Program:
         angles: NDArray[np.float64] | None,
         engine: Engine,
         sequence: list[Operation | Channel],
+        shots: int | None,
     ) -> None:
         self.circuit = circuit
         self.angles = angles
@@ -108,6 +108,10 @@ class _Program:
         self.sequence = sequence
         self.kinds = {channel.kind for channel in noise.channels(sequence)}
         self.branchings = density.branchings(sequence)
+        # Where a program collapses, a branch waits with a state for every halving of the shots.
+        collapses = program.read(circuit).collapses
+        collapses += sum(channel.kind is Kind.KRAUS for channel in noise.channels(sequence))
+        self.states = 1 + min(collapses, (shots or 1).bit_length())
 
     def obstacle(self, method: Method) -> str | None:
         """Why a method cannot compute the program, its memory aside."""
@@ -134,29 +138,29 @@ class _Program:
         if method == "stabilizer":
             measurements = int(np.count_nonzero(self.circuit.opcodes == Op.MEASURE))
             return stabilizer.program_bytes(n, measurements, self.circuit.num_clbits)
-        return _AMPLITUDE_BYTES[self.engine.precision] << n
+        return execute.state_bytes(n, execute.DTYPES[self.engine.precision]) * self.states
 
 
-def _automatic(program: _Program, shots: int | None) -> Choice:
-    n = program.circuit.num_qubits
-    if program.obstacle("stabilizer") is None:
-        errors = "the noise is Pauli" if program.kinds else "has no noise"
-        return program.choice("stabilizer", f"the program is Clifford and {errors}")
-    if not program.kinds:
-        return program.choice("statevector", "the program has no noise")
-    obstacle = program.obstacle("density")
+def _automatic(considered: _Program, shots: int | None) -> Choice:
+    n = considered.circuit.num_qubits
+    if considered.obstacle("stabilizer") is None:
+        errors = "the noise is Pauli" if considered.kinds else "has no noise"
+        return considered.choice("stabilizer", f"the program is Clifford and {errors}")
+    if not considered.kinds:
+        return considered.choice("statevector", "the program has no noise")
+    obstacle = considered.obstacle("density")
     if obstacle is not None:
-        return program.choice("trajectories", f"the program has noise, and {obstacle}")
-    exact = program.choice("density", f"a density matrix of {n} qubits is exact")
-    if exact.bytes > program.engine.memory_bytes:
-        return program.choice("trajectories", "a density matrix does not fit into the memory")
+        return considered.choice("trajectories", f"the program has noise, and {obstacle}")
+    exact = considered.choice("density", f"a density matrix of {n} qubits is exact")
+    if exact.bytes > considered.engine.memory_bytes:
+        return considered.choice("trajectories", "a density matrix does not fit into the memory")
     if shots is None:
         return exact
-    if 2 ** (n + program.branchings) <= shots:
-        return program.choice(
+    if 2 ** (n + considered.branchings) <= shots:
+        return considered.choice(
             "density", f"a density matrix of {n} qubits costs less than {shots} trajectories"
         )
-    return program.choice(
+    return considered.choice(
         "trajectories", f"{shots} trajectories cost less than a density matrix of {n} qubits"
     )
 

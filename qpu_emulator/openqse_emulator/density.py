@@ -7,19 +7,20 @@ is its column. A channel with Kraus operators ``K`` is the matrix ``sum(conj(K) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openqse.errors import NotSupported, TaskCancelled
+from openqse.errors import NotSupported
 from openqse.program.circuit import Operation
 from openqse.program.gates import Op, matrix
 from openqse.program.observable import PauliSum
 from openqse_emulator.noise import Channel, Kind, kraus
 from openqse_emulator.statevector.compiled import kernel
+from openqse_emulator.statevector.team import Stopped, go_on
 
 #: A matrix of 268 million bytes; an operation on it takes some tenths of a second.
 MOST_QUBITS = 12
@@ -27,7 +28,6 @@ MOST_QUBITS = 12
 #: What rounding leaves of an outcome that cannot be.
 _IMPOSSIBLE = 1e-14
 
-Stopped = Callable[[], bool]
 Vector = NDArray[np.complex128]
 
 
@@ -89,7 +89,7 @@ def distribution(
     while waiting:
         vector, position, register = waiting.pop()
         for i, (item, seen) in enumerate(steps[position:], start=position + 1):
-            _go_on(stopped)
+            go_on(stopped)
             if not seen:
                 _apply(vector, item, angles)
                 continue
@@ -139,7 +139,7 @@ def evolve(
     """
     vector = _zero(num_qubits)
     for item in sequence:
-        _go_on(stopped)
+        go_on(stopped)
         _apply(vector, item, angles)
     return vector
 
@@ -165,7 +165,7 @@ def expectation(
     bits = rows[:, np.newaxis] >> np.arange(n) & 1
     value = 0.0
     for coefficient, codes in zip(observable.coefficients, observable.paulis, strict=True):
-        _go_on(stopped)
+        go_on(stopped)
         # The string takes |i> to |i ^ flip>, times -1 for each 1 under a Y or Z and 1j for each Y.
         flip = int(((codes == 1) | (codes == 2)) @ (1 << np.arange(n)))
         signs = 1 - 2 * (bits @ (codes >= 2) % 2)
@@ -283,11 +283,6 @@ def _with_bits(
     for i, clbit in enumerate(clbits):
         registers[:, clbit >> 3] |= ((outcomes >> i & 1) << (clbit & 7)).astype(np.uint8)
     return registers
-
-
-def _go_on(stopped: Stopped) -> None:
-    if stopped():
-        raise TaskCancelled("the task was stopped while the emulator ran it", layer="device")
 
 
 @kernel

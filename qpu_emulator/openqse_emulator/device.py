@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from hashlib import sha256
 
@@ -23,12 +23,12 @@ from openqse_emulator.profile import Profile
 from openqse_emulator.randomness import Uniforms
 from openqse_emulator.statevector import branches, execute
 from openqse_emulator.trajectories import Prepared as Trajectories
-from openqse_emulator.warm import DTYPES, compile_kernels
+from openqse_emulator.warm import compile_kernels
 
 #: Memory that distributions of earlier runs may take, bytes. Four of 20 qubits.
 _CACHE_BYTES = 2**26
-#: Stream of the random numbers of readout errors.
-_READOUT = 2**32
+#: Stream of the random numbers of readout errors, and shots that are read at a time.
+_READOUT, _READ = 2**32, 2**12
 
 Stopped = Callable[[], bool]
 
@@ -38,19 +38,23 @@ class Prepared:
 
     Attributes:
         circuit: the program.
-        shot_ns, expectation_shot_ns: QPU time of one shot of a run and of an expectation.
-        errors: float64 ``(num_clbits, 2)``, how often each bit is misread.
+        shot_ns: QPU time of one shot of a run.
+        errors: float64, how often bits are misread, as ``noise.readout_errors`` gives it.
     """
 
     def __init__(self, circuit: Circuit, model: NoiseModel, engine: execute.Engine) -> None:
         self.circuit = circuit
         self.shot_ns = timing.shot_ns(circuit, model.profile)
-        self.expectation_shot_ns = timing.expectation_shot_ns(circuit, model.profile)
         self.errors = noise.readout_errors(circuit, model.profile)
         self.choices: dict[int | None, Choice] = {}
         self._model = model
         self._engine = engine
         self._samplers: dict[bytes, stabilizer.Program] = {}
+
+    @cached_property
+    def expectation_shot_ns(self) -> int:
+        """QPU time of one shot of an expectation."""
+        return timing.expectation_shot_ns(self.circuit, self._model.profile)
 
     @cached_property
     def dense(self) -> execute.Prepared:
@@ -101,7 +105,9 @@ class Emulator:
         self._profile = profile
         self._settings = profile.engine.on_this_machine()
         self._model = NoiseModel.of(profile)
-        self._engine = execute.Engine(DTYPES[profile.engine.precision], self._settings.threads)
+        self._engine = execute.Engine(
+            execute.DTYPES[profile.engine.precision], self._settings.threads
+        )
         self._seeds = np.random.default_rng()
         self._distributions = _Distributions()
         self._online = True
@@ -117,7 +123,7 @@ class Emulator:
             timing={name: ns * 1e-9 for name, ns in durations.items()},
         )
         self._calibration = Calibration(
-            id=sha256(repr(profile).encode()).hexdigest()[:16],
+            id=sha256(repr(_figures(profile)).encode()).hexdigest()[:16],
             values={
                 "profile": profile.name,
                 "durations_ns": durations,
@@ -148,7 +154,7 @@ class Emulator:
             )
         prepared = Prepared(program, self._model, self._engine)
         if not program.parameters:  # otherwise what it takes is known with its parameters
-            self._choose(prepared, program.bind()[0], 1)
+            self._choose(prepared, program.bind(), 1)
         return prepared
 
     def run(
@@ -193,7 +199,7 @@ class Emulator:
             seed = int(self._seeds.integers(2**64, dtype=np.uint64))
         circuit = prepared.circuit
         angles = circuit.bind(parameters)
-        chosen = self._choose(prepared, angles[0], shots)
+        chosen = self._choose(prepared, angles, shots)
         try:
             memory = np.zeros((len(angles), shots, -(-circuit.num_clbits // 8)), np.uint8)
             self._sample(prepared, chosen, parameters, angles, seed, memory, stopped)
@@ -221,7 +227,7 @@ class Emulator:
             for i, row in enumerate(angles):
                 program = prepared.clifford(row)
                 memory[i] = stabilizer.sample(
-                    program, prepared.errors, memory.shape[1], (seed + i) % 2**64, stopped
+                    program, prepared.errors, memory.shape[1], (seed, i), stopped
                 )
             return
         dense = None if chosen.method == "density" else prepared.dense
@@ -249,12 +255,14 @@ class Emulator:
                         self._engine, prepared.dense, row, uniforms(i), memory[i], stopped
                     )
         if prepared.errors.any():
-            for i, rows in enumerate(memory):
-                drawn = [
-                    uniforms(i).draw(_READOUT + bit, 0, len(rows))
-                    for bit in range(prepared.circuit.num_clbits)
-                ]
-                noise.misread(rows, prepared.errors, np.stack(drawn, axis=1))
+            for i, all_rows in enumerate(memory):
+                for begin in range(0, len(all_rows), _READ):
+                    rows = all_rows[begin : begin + _READ]
+                    drawn = [
+                        uniforms(i).draw(_READOUT + bit, begin, len(rows))
+                        for bit in range(prepared.circuit.num_clbits)
+                    ]
+                    noise.misread(rows, prepared.errors, np.stack(drawn, axis=1))
 
     def expectation(
         self,
@@ -293,7 +301,7 @@ class Emulator:
                 remedy="Keep measurements to the end, or sample the program with run",
             )
         angles = circuit.bind(parameters)
-        chosen = self._choose(prepared, angles[0], None)
+        chosen = self._choose(prepared, angles, None)
         try:
             values = self._expect(prepared, chosen, observable, angles, stopped)
         except MemoryError as error:
@@ -329,11 +337,11 @@ class Emulator:
     def _choose(self, prepared: Prepared, angles: NDArray[np.float64], shots: int | None) -> Choice:
         """The engine for a program, decided once, whatever its parameters are.
 
-        Only if there is none for all parameters is one sought for these: at quarter turns a program
-        may be Clifford that is too large otherwise.
+        Only if there is none for all parameters is one sought for each of these sets: at quarter
+        turns a program may be Clifford that is too large otherwise.
         """
-        # Without noise it is of no matter how many shots there are.
-        key = shots if prepared.noisy else None
+        # Without noise and collapses it is of no matter how many shots there are.
+        key = shots if prepared.noisy or prepared.dense.program.collapses else None
         found = prepared.choices.get(key)
         if found is None:
             parts = prepared.circuit, self._settings, prepared.sequence, shots
@@ -342,7 +350,8 @@ class Emulator:
             except NotSupported:
                 if not prepared.circuit.parameters:
                     raise
-                return choice.choose(*parts, angles=angles)
+                first, *_ = [choice.choose(*parts, angles=row) for row in angles]
+                return first
             if len(prepared.choices) > 64:
                 prepared.choices.clear()
             prepared.choices[key] = found
@@ -398,6 +407,11 @@ def create(profile: str | None = None) -> Emulator:
     loaded = profiles.load(profile)
     compile_kernels(loaded.engine.precision)
     return Emulator(loaded)
+
+
+def _figures(profile: Profile) -> Profile:
+    """A profile without what changes no result: by how many threads and in what memory."""
+    return replace(profile, engine=replace(profile.engine, threads=0, memory_bytes=0))
 
 
 def _out_of_memory(chosen: Choice) -> DeviceError:

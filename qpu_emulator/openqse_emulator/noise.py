@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from openqse.program.circuit import Circuit, Operation
 from openqse.program.gates import Op, matrix
 from openqse_emulator import timing
-from openqse_emulator.profile import PerQubit, Profile
+from openqse_emulator.profile import Noise, PerQubit, Profile
 
 
 class Kind(Enum):
@@ -69,6 +69,11 @@ class NoiseModel:
         for gate, matrices in noise.kraus.items():
             named[gate] = Channel(Kind.KRAUS, (), operators=np.array(matrices, np.complex128))
         return NoiseModel(profile, named)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing goes wrong but in reading out."""
+        return replace(self.profile.noise, zero_as_one=(), one_as_zero=()) == Noise()
 
     def of_gate(self, operation: Operation) -> Iterator[Channel]:
         """The errors of a gate, apart from relaxation while it takes place.
@@ -148,6 +153,9 @@ def sequence(circuit: Circuit, model: NoiseModel, *, measurements: bool = True) 
         measurements: whether measurements take place, or are left out and every qubit waits for
             the end (as in an expectation).
     """
+    if model.quiet:  # when things happen is of no matter
+        left_out = {Op.ID, Op.BARRIER} if measurements else {Op.ID, Op.BARRIER, Op.MEASURE}
+        return [item for item in circuit.operations() if item.qubits and item.op not in left_out]
     noisy: Sequenced = []
     free = [0] * circuit.num_qubits
     #: When the qubit's last operation began and ended; a qubit that nothing has touched has none.
@@ -184,11 +192,6 @@ def sequence(circuit: Circuit, model: NoiseModel, *, measurements: bool = True) 
 _NOT_GATES = frozenset({Op.MEASURE, Op.RESET, Op.BARRIER})
 
 
-def is_pauli(sequenced: Iterable[Operation | Channel]) -> bool:
-    """Whether all channels are Pauli errors (or there are none)."""
-    return all(item.kind is Kind.PAULI for item in channels(sequenced))
-
-
 def channels(sequenced: Iterable[Operation | Channel]) -> Iterator[Channel]:
     """The channels of a sequence."""
     return (item for item in sequenced if isinstance(item, Channel))
@@ -220,8 +223,11 @@ _STRINGS = {1: _ONE, 2: np.array([np.kron(second, first) for first in _ONE for s
 
 def readout_errors(circuit: Circuit, profile: Profile) -> NDArray[np.float64]:
     """How often each classical bit is misread: float64 ``(num_clbits, 2)``, the probability that a
-    0 is reported as 1, and a 1 as 0, by the measurement that writes the bit last."""
+    0 is reported as 1, and a 1 as 0, by the measurement that writes the bit last; ``(0, 2)`` where
+    the profile has no such errors."""
     noise = profile.noise
+    if not (noise.zero_as_one or noise.one_as_zero):
+        return np.zeros((0, 2))
     errors = np.zeros((circuit.num_clbits, 2))
     for op, _, qubits, _, clbit in circuit.operations():
         if op is Op.MEASURE:

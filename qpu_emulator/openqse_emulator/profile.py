@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from importlib.abc import Traversable
@@ -82,11 +83,10 @@ class Engine:
         """The same with numbers in place of zeros."""
         cores = getattr(os, "sched_getaffinity", None)  # Linux alone can tell which may be used
         usable = len(cores(0)) if cores else os.cpu_count() or 1
-        present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return replace(
             self,
             threads=self.threads or usable,
-            memory_bytes=self.memory_bytes or present * 3 // 4,
+            memory_bytes=self.memory_bytes or _memory() * 3 // 4,
         )
 
 
@@ -139,6 +139,28 @@ class Profile:
     durations_ns: Durations
     engine: Engine = Engine()
     noise: Noise = Noise()
+
+
+def _memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that the process may have: the machine's, or its control groups' if less."""
+    amounts = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # not Linux
+        groups = []
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        top = root / "sys/fs/cgroup" / controllers
+        own = top / path.lstrip("/")
+        for folder in (own, *own.parents):
+            for name in ("memory.max", "memory.limit_in_bytes"):
+                with suppress(OSError, ValueError):  # there is none, or it says "max"
+                    amounts.append(int((folder / name).read_text()))
+            if folder == top:
+                break
+    return min(amounts)
 
 
 def names() -> tuple[str, ...]:

@@ -7,7 +7,7 @@ promises nothing beyond that (C. Gidney, Stim: a fast stabilizer circuit simulat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import sha256
@@ -17,11 +17,12 @@ import numpy as np
 import stim
 from numpy.typing import NDArray
 
-from openqse.errors import NotSupported, TaskCancelled
+from openqse.errors import NotSupported
 from openqse.program.circuit import Circuit, Operation
 from openqse.program.gates import NON_UNITARY, Op, matrix
 from openqse.program.observable import PauliSum
 from openqse_emulator.noise import Channel, Kind, misread
+from openqse_emulator.statevector.team import Stopped, go_on
 
 #: Shots that are drawn at a time, each slice with random numbers of its own.
 SLICE = 1024
@@ -31,7 +32,6 @@ _TOLERANCE = 1e-9
 #: On more qubits than this no gate of the circuit form is Clifford, but those that do nothing.
 _WIDEST = 4
 
-Stopped = Callable[[], bool]
 #: Instructions of stim: names with figures, and targets as positions among an item's qubits.
 _Instructions = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -108,14 +108,14 @@ def sample(
     program: Program,
     errors: NDArray[np.float64],
     shots: int,
-    seed: int,
+    seed: tuple[int, int],
     stopped: Stopped,
 ) -> NDArray[np.uint8]:
     """Samples a program, in slices of ``SLICE`` shots.
 
     Args:
         errors: as ``noise.readout_errors`` gives them.
-        seed: from 0 to 2^64 - 1.
+        seed: from 0 to 2^64 - 1, and the number of a set of parameters.
 
     Returns:
         uint8 ``(shots, ceil(num_clbits / 8))``, as in ``Samples``.
@@ -125,9 +125,9 @@ def sample(
     """
     memory = np.empty((shots, -(-program.num_clbits // 8)), dtype=np.uint8)
     for index, begin in enumerate(range(0, shots, SLICE)):
-        _go_on(stopped)
+        go_on(stopped)
         rows = memory[begin : begin + SLICE]
-        key = sha256(b"%d %d" % (seed, index)).digest()
+        key = sha256(b"%d %d %d" % (*seed, index)).digest()
         sampler = program.circuit.compile_sampler(
             seed=int.from_bytes(key[:8], "little"), reference_sample=program.reference
         )
@@ -163,7 +163,7 @@ def expectation(
     values = observable.coefficients.copy()
     codes = observable.paulis.copy()
     for item in list(sequence)[::-1]:
-        _go_on(stopped)
+        go_on(stopped)
         instructions = _instructions(item, angles)
         if instructions:
             strings, factors = _back(instructions, len(item.qubits))
@@ -298,8 +298,3 @@ def _names() -> dict[str, str]:
         for name, data in stim.gate_data().items()
         if data.is_unitary and (data.is_single_qubit_gate or data.is_two_qubit_gate)
     }
-
-
-def _go_on(stopped: Stopped) -> None:
-    if stopped():
-        raise TaskCancelled("the task was stopped while the emulator ran it", layer="device")

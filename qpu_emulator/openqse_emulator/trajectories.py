@@ -39,13 +39,13 @@ _STREAMS = 2**20
 
 _MEASURE, _RESET, _X = int(Op.MEASURE), int(Op.RESET), int(Op.X)
 #: Programs that are kept in which something happens beside Pauli operators.
-_MOST_VARIANTS = 256
+_MOST_VARIANTS = 64
 #: What a shot may draw beside Pauli operators, which are 1 to 3.
 _DECAYS, _LEAKS = 4, 5
 
 
 @dataclass(frozen=True, eq=False)
-class _Choice:
+class _Draw:
     """A channel of which each shot draws something.
 
     Attributes:
@@ -69,9 +69,12 @@ class Prepared:
         self._angle_count = len(circuit.angle_constants)
         self._rows: list[tuple[int, ...]] = []
         self._operands: list[int] = self._read.operands.tolist()
+        #: Where among the operands each qubit stands by itself, for operations that shots draw.
+        self._every_qubit = len(self._operands)
+        self._operands.extend(range(circuit.num_qubits))
         self._constants: list[float] = []
         self._channels: list[NDArray[np.complex128]] = []
-        self._choices: list[_Choice] = []
+        self._draws: list[_Draw] = []
         self._collapses = self._read.collapses
         self._variants: dict[bytes, _Variant] = {}
         self._write(circuit, sequence)
@@ -109,7 +112,7 @@ class Prepared:
     def _choose(
         self, probabilities: tuple[float, ...], events: tuple[tuple[tuple[int, int], ...], ...]
     ) -> None:
-        self._choices.append(_Choice(len(self._rows), np.cumsum(probabilities), events))
+        self._draws.append(_Draw(len(self._rows), np.cumsum(probabilities), events))
 
     def _row(self, opcode: int, qubits: tuple[int, ...], at: int) -> None:
         begin = len(self._operands)
@@ -119,12 +122,12 @@ class Prepared:
     @cached_property
     def _usual(self) -> execute.Prepared:
         """The program of shots that drew nothing but Pauli operators."""
-        return self._prepared(self._rows, self._collapses)
+        return self._engine.prepare(self._with(self._rows, self._collapses))
 
-    def _prepared(self, rows: list[tuple[int, ...]], collapses: int) -> execute.Prepared:
+    def _with(self, rows: list[tuple[int, ...]], collapses: int) -> program.Program:
         operations = np.array(rows, dtype=np.int64).reshape(-1, 7)
         operands = np.array(self._operands, dtype=np.int32)
-        return self._engine.prepare(self._read.with_operations(operations, operands, collapses))
+        return self._read.with_operations(operations, operands, collapses)
 
     def sample(
         self,
@@ -211,7 +214,7 @@ class Prepared:
         ``(events, 3)``, in order of time, before which operation, to which qubit, and what."""
         found_shots: list[NDArray[np.int64]] = []
         tables: list[NDArray[np.int64]] = []
-        for stream, choice in enumerate(self._choices, start=_STREAMS):
+        for stream, choice in enumerate(self._draws, start=_STREAMS):
             go_on(stopped)
             draws = uniforms.draw(stream, 0, shots)
             hits = np.flatnonzero(draws < choice.bounds[-1])
@@ -252,8 +255,7 @@ class Prepared:
                 _, qubit, what = pending.pop()
                 if qubit in leaked:
                     continue
-                at = len(self._operands)
-                self._operands.append(qubit)
+                at = self._every_qubit + qubit
                 opcode, clbit = (BRANCH, branches.DECAY) if what == _DECAYS else (_RESET, -1)
                 rows.append((opcode, 0, at, at + 1, clbit, 1, 0))
                 collapses += 1
@@ -269,7 +271,8 @@ class Prepared:
             if opcode == _MEASURE or leaked.keys().isdisjoint(qubits):
                 rows.append(row)
         away += [(qubit, since, len(self._rows)) for qubit, since in leaked.items()]
-        return _Variant(self._prepared(rows, collapses), np.array(where), away)
+        prepared = self._engine.prepare(self._with(rows, collapses), threads=1)
+        return _Variant(prepared, np.array(where), away)
 
 
 @dataclass(frozen=True, eq=False)

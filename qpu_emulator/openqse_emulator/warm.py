@@ -18,7 +18,7 @@ from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
 from openqse_emulator import density, noise
 from openqse_emulator import profile as profiles
-from openqse_emulator.profile import Precision
+from openqse_emulator.profile import Precision, Profile
 from openqse_emulator.randomness import Uniforms
 from openqse_emulator.statevector import branches, execute, measure, program
 from openqse_emulator.trajectories import Prepared as Trajectories
@@ -27,8 +27,6 @@ log = logging.getLogger("openqse-emulator")
 
 #: Called with what was compiled (or loaded), the seconds it took, and whether it was in the cache.
 Report = Callable[[str, float, bool], None]
-
-DTYPES = {"double": np.float64, "single": np.float32}
 
 
 def compile_kernels(precision: Precision, report: Report | None = None) -> None:
@@ -83,7 +81,7 @@ def _modules() -> list[object]:
 
 def _steps(precision: Precision) -> Iterator[tuple[str, Callable[[], object]]]:
     """What is to be compiled, and a run of it."""
-    engine = execute.Engine(DTYPES[precision], 1)
+    engine = execute.Engine(execute.DTYPES[precision], 1)
     wide = _program(measure.TABLE + 1)
     narrow = _program(1)
     angles = wide.bind()[0]
@@ -175,6 +173,16 @@ def _warm() -> None:
     print(f"ready after {perf_counter() - begun:.2f} s; machine code is kept {where}")
 
 
+def _noise(profile: Profile) -> str:
+    """What goes wrong, by the names of the profile's keys."""
+    given = [
+        f"{name} {value:g}" if isinstance(value, float) else name
+        for name, value in asdict(profile.noise).items()
+        if value
+    ]
+    return f"noise: {', '.join(given)}" if given else "no noise"
+
+
 def _profiles(as_json: bool) -> None:
     loaded = [profiles.load(name) for name in profiles.names()]
     if as_json:
@@ -188,5 +196,7 @@ def _profiles(as_json: bool) -> None:
             f"shots, {profile.expectation_shots} for each group of an expectation; native gates: "
             f"{', '.join(profile.native_gates)}"
         )
+        engine = profile.engine
+        print(f"  method {engine.method}, {engine.precision} precision; {_noise(profile)}")
         for name, ns in asdict(profile.durations_ns).items():
             print(f"  {name:<15} {ns:>12,} ns")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,12 @@ _EVER = 2**62
 #: Pieces that a pass over the state is cut into: sums are the same however many threads there are.
 _PIECES = 64
 _SHOTS, _SHOTS_OF_CHUNK = 2**14, 32
+
+#: Bytes of a distribution's objects beside their numbers.
+_OBJECTS = 2048
+
+#: Types of a state's numbers by the profile's word for them.
+DTYPES: Mapping[str, DTypeLike] = {"double": np.float64, "single": np.float32}
 
 #: No Pauli operators are inserted.
 NO_NOISE = np.zeros((0, 3), dtype=np.int64)
@@ -97,7 +103,9 @@ class Distribution:
 
     @property
     def nbytes(self) -> int:
-        return self._cumulative.nbytes + (0 if self.state is None else self.state.numbers.nbytes)
+        """Memory that it takes, what Python itself needs for it included."""
+        tables = self._cumulative.nbytes + self._starts.nbytes + self._spelling.nbytes
+        return _OBJECTS + tables + (0 if self.state is None else self.state.numbers.nbytes)
 
     def sample(
         self, uniforms: Uniforms, memory: NDArray[np.uint8], team: Team, stopped: Stopped
@@ -170,6 +178,23 @@ class Workspace:
         return bound
 
 
+class Workspaces:
+    """A workspace for each thread, made when the thread first needs it."""
+
+    def __init__(self, make: Callable[[], Workspace], threads: int) -> None:
+        self._make = make
+        self._made: list[Workspace | None] = [None] * threads
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __getitem__(self, thread: int) -> Workspace:
+        found = self._made[thread]
+        if found is None:
+            found = self._made[thread] = self._make()
+        return found
+
+
 class Prepared:
     """A program of an engine: read once, planned at its first use.
 
@@ -183,11 +208,11 @@ class Prepared:
         self.num_qubits = max(self.program.num_qubits, plan.LEAST_QUBITS)
         self._dtype = dtype
         self._threads = threads
-        self._plans: dict[tuple[bool, bool], tuple[Plan, list[Workspace]]] = {}
+        self._plans: dict[tuple[bool, bool], tuple[Plan, Workspaces]] = {}
 
     def planned(
         self, angles: NDArray[np.float64], keep_phases: bool, noisy: bool = False
-    ) -> tuple[Plan, list[Workspace]]:
+    ) -> tuple[Plan, Workspaces]:
         """The plan, and a workspace for each thread.
 
         Args:
@@ -197,7 +222,7 @@ class Prepared:
         """
         found = self._plans.get((keep_phases, noisy))
         if found is None:
-            spaces = [Workspace(self.program, self._dtype, noisy) for _ in range(self._threads)]
+            spaces = Workspaces(lambda: Workspace(self.program, self._dtype, noisy), self._threads)
             spaces[0].rewrite(angles, NO_NOISE)
             block = plan.block_qubits(self.num_qubits, self._dtype)
             items = spaces[0].items[: spaces[0].frame[0]].copy()
@@ -217,10 +242,14 @@ class Engine:
         self._scratch: list[NDArray[Any]] = [np.zeros(0, dtype)] * threads
         self._spare: NDArray[Any] | None = None
 
-    def prepare(self, circuit: Circuit | Program) -> Prepared:
-        """Reads a program."""
+    def prepare(self, circuit: Circuit | Program, threads: int | None = None) -> Prepared:
+        """Reads a program.
+
+        Args:
+            threads: for how many threads there is to be a workspace; None means all.
+        """
         read = circuit if isinstance(circuit, Program) else program.read(circuit)
-        return Prepared(read, self.dtype, self.team.threads)
+        return Prepared(read, self.dtype, threads or self.team.threads)
 
     def evolve(
         self,
@@ -257,7 +286,10 @@ class Engine:
         if len(prepared.program.final_qubits) == 0:
             return Distribution(None, np.ones(1), np.zeros((0, 3), np.int64), prepared.program)
         state = self.evolve(prepared, angles, stopped, keep_phases=False)
-        return self.measured(prepared.program, state, stopped)
+        found = self.measured(prepared.program, state, stopped)
+        if found.state is None:
+            self.give_back(state.numbers)
+        return found
 
     def expectations(
         self,
@@ -276,7 +308,6 @@ class Engine:
             TaskCancelled: ``stopped`` was true.
         """
         values = np.empty(len(angles))
-
         known: dict[bytes, Terms] = {}
 
         def one(state: State, i: int) -> None:
@@ -342,6 +373,7 @@ class Engine:
         """Ends the threads and frees what is kept."""
         self.team.close()
         self._spare = None
+        self._scratch = [np.zeros(0, self.dtype) for _ in self._scratch]
 
     # --- evolution -------------------------------------------------------------------------------
 
@@ -365,7 +397,8 @@ class Engine:
             while not job(0):
                 go_on(stopped)
         elif first < last:
-            self.team.together(job, stopped, halt)
+            blocks = 1 << (planned.num_qubits - planned.block)
+            self.team.together(min(self.team.threads, blocks), job, stopped, halt)
 
     def work(
         self, thread: int, planned: Plan, bound: bind.Bound, numbers: NDArray[Any], segment: int,
@@ -398,7 +431,7 @@ class Engine:
         planned, spaces = prepared.planned(angles[0], keep_phases)
         if planned.num_qubits > planned.block or len(planned.segments) > 2:
             return False
-        states = [aligned(2 << planned.num_qubits, self.dtype) for _ in spaces]
+        states = [aligned(2 << planned.num_qubits, self.dtype) for _ in range(len(spaces))]
 
         def job(thread: int, i: int) -> None:
             spaces[thread].rewrite(angles[i], NO_NOISE)
@@ -450,7 +483,6 @@ class Engine:
             ),
             stopped,
         )
-        self.give_back(state.numbers)
         places = _places(read, state, np.arange(len(bits)))
         return Distribution(None, pieces.sum(axis=0), places, read)
 

@@ -468,7 +468,7 @@ def run_block(
 
 
 @kernel
-def go_on(
+def resume(
     trunk: Any, scratch: Any, state: Any, block: int, row: int, stages: Any, local: Any, ops: Any,
     records: Any, tangents: Any, factors: Any, tables: Any, required: Any, scales: Any, begin: int,
     end: int,

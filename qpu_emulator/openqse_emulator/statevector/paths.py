@@ -63,16 +63,17 @@ def follow(
     clean.rewrite(angles, NO_NOISE)
     of_trunk = clean.bind(planned, engine.dtype)
     memory = [
-        (execute.aligned(size, engine.dtype), execute.aligned(size, engine.dtype)) for _ in spaces
+        (execute.aligned(size, engine.dtype), execute.aligned(size, engine.dtype))
+        for _ in range(len(spaces))
     ]
-    states = [execute.aligned(2 << planned.num_qubits, engine.dtype) for _ in spaces]
+    states = [execute.aligned(2 << planned.num_qubits, engine.dtype) for _ in memory]
     last = len(planned.ops)
 
     def job(thread: int, i: int) -> None:
         (trunk, scratch), space = memory[thread], spaces[thread]
 
         def advance(to: NDArray[Any], bound: bind.Bound, begin: int, end: int) -> None:
-            kernels.go_on(
+            kernels.resume(
                 trunk, to, states[thread], planned.block, planned.row, planned.stages,
                 planned.local, planned.ops, planned.records, bound.tangents, bound.factors,
                 bound.tables, bound.required, bound.scales, begin, end,

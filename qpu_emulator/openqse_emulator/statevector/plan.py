@@ -111,7 +111,6 @@ class Plan:
         num_qubits: of the state, at least ``LEAST_QUBITS``.
         block, row: qubits of a block, and of a row of a block.
         items: int64 ``(items, 4)``: for which the plan was made.
-        kept: which items are applied, in order.
         segments: int64 ``(segments + 1,)``: the stages before each collapse, and those after all.
         stages: int64 ``(stages, STAGE_COLUMNS)``.
         local: int64 ``(stages, block)``: the local qubits, ascending: bits of an index in a block.
@@ -357,7 +356,7 @@ def _choose(
     # Sets grown from the items' order, from scratch and from half a window of neighbours, and whole
     # windows.
     for trial in range(2 * (n - run) + 1):
-        qubits, limit = low, b
+        qubits = low
         if trial > 0:
             if n <= b:
                 break
@@ -366,7 +365,7 @@ def _choose(
             if begin + width > n:
                 continue
             qubits |= ((1 << width) - 1) << begin
-        rotations, grown = _take(items, masks, left, qubits, limit, n, chosen)
+        rotations, grown = _take(items, masks, left, qubits, b, n, chosen)
         if rotations > most:
             most, winner = rotations, grown
             for i in left:

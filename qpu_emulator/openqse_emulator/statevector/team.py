@@ -51,9 +51,9 @@ class Team:
             work(0)
 
     def together(
-        self, job: Callable[[int], bool], stopped: Stopped, halt: Callable[[], None]
+        self, threads: int, job: Callable[[int], bool], stopped: Stopped, halt: Callable[[], None]
     ) -> None:
-        """Calls ``job(thread)`` in every thread, over and over until it returns True.
+        """Calls ``job(thread)`` in so many threads, over and over until it returns True.
 
         Args:
             halt: makes all threads' jobs return True soon.
@@ -67,7 +67,7 @@ class Team:
                 if thread == 0:
                     go_on(stopped)
 
-        with self._others(self.threads, work, halt):
+        with self._others(threads, work, halt):
             work(0)
 
     @contextmanager

@@ -72,7 +72,7 @@ def test_density_matrices_are_taken_where_they_are_cheaper() -> None:
     assert (found.method, found.bytes) == ("density", 16 * 4**5)
     assert found.reason == "a density matrix of 5 qubits costs less than 32 trajectories"
     found = chosen(rotated(5), 31, **RELAXING)
-    assert (found.method, found.bytes) == ("trajectories", 16 * 2**5)
+    assert (found.method, found.bytes) == ("trajectories", 16 * 2**6)
     assert found.reason == "31 trajectories cost less than a density matrix of 5 qubits"
     assert chosen(rotated(12), None, **RELAXING).method == "density"
 
@@ -131,6 +131,21 @@ def test_program_that_does_not_fit_is_refused_with_the_bytes() -> None:
     assert error.layer == "device"
     assert error.details == {"num_qubits": 21, "bytes": 2**25, "memory_bytes": 2**24}
     assert "takes 3.36e+7 bytes; a program may take 1.68e+7" in error.message
+
+
+def test_branches_that_wait_for_their_turn_are_counted() -> None:
+    def measured(times: int) -> Circuit:
+        builder = CircuitBuilder(20).rx(0.3, 0)
+        for _ in range(times):
+            builder.measure(0, 0).rx(0.3, 0)
+        return builder.measure_all().build()
+
+    state = 16 * 2**20
+    assert chosen(measured(1)).bytes == 2 * state
+    assert chosen(measured(2), shots=1000).bytes == 3 * state
+    assert chosen(measured(100), shots=1000).bytes == 11 * state
+    with pytest.raises(NotSupported, match="a program may take"):
+        chosen(measured(2), engine=replace(ENGINE, memory_bytes=2 * state))
 
 
 def test_bytes_that_no_number_on_the_wire_holds_are_still_told() -> None:

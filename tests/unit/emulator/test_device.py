@@ -235,16 +235,20 @@ def test_second_slice_of_shots_costs_sampling_alone(
 
 
 def test_kept_distributions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_CACHE_BYTES", 100)
+    monkeypatch.setattr(device, "_CACHE_BYTES", 30_000)
     emulator = Emulator(replace(profile.load(), engine=Engine(method="statevector")))
     prepared = emulator.prepare(rotations())
     for angle in range(20):
         emulator.run(prepared, np.array([[angle, 0.0]]), 3, 1, never)
     kept = emulator._distributions._kept
-    assert sum(each.nbytes for each in kept.values()) == emulator._distributions._bytes == 96
-    large = emulator.prepare(deep(5, 1))
+    size = sum(each.nbytes for each in kept.values())
+    assert size == emulator._distributions._bytes
+    each = size // len(kept)
+    assert each > 4000  # small tables are not for nothing
+    assert 30_000 - each < size <= 30_000
+    large = emulator.prepare(deep(12, 1))
     emulator.run(large, NONE, 3, 1, never)
-    assert len(kept) == 3
+    assert sum(each.nbytes for each in kept.values()) == size
 
 
 def test_method_is_told_with_the_reason(emulator: Emulator, automatic: Emulator) -> None:
@@ -313,3 +317,40 @@ def test_installed_device_is_found_by_its_name() -> None:
     assert found.capabilities.num_qubits == 12
     with pytest.raises(ConfigurationError, match="no profile 'nonesuch'"):
         contract.load("emulator", "nonesuch")
+
+
+def quarter_turns(n: int) -> Circuit:
+    builder = CircuitBuilder(n)
+    angle = builder.parameter("t")
+    for q in range(n):
+        builder.rx(angle, q)
+    return builder.measure_all().build()
+
+
+def test_sets_of_one_task_have_random_numbers_of_their_own() -> None:
+    wide = Emulator(replace(profile.load(), max_qubits=100))
+    prepared = wide.prepare(quarter_turns(60))
+    turns = np.full((2, 1), np.pi / 2)
+    first = wide.run(prepared, turns, 50, 1, never)
+    assert first.method.startswith("stabilizer")
+    assert (first.memory[0] != first.memory[1]).any()
+    assert (wide.run(prepared, turns, 50, 2, never).memory[0] != first.memory[1]).any()
+
+
+@pytest.mark.parametrize("angles", [[np.pi, 0.3], [0.3, np.pi]])
+def test_one_set_that_does_not_fit_refuses_the_task(angles: list[float]) -> None:
+    wide = Emulator(replace(profile.load(), max_qubits=100))
+    prepared = wide.prepare(quarter_turns(60))
+    with pytest.raises(NotSupported, match=r"takes .* bytes"):
+        wide.run(prepared, np.array([angles]).T, 5, 1, never)
+
+
+def test_calibration_is_of_what_changes_results() -> None:
+    loaded = profile.load()
+    ids = {
+        Emulator(replace(loaded, engine=engine)).calibration().id
+        for engine in (Engine(), Engine(threads=1), Engine(memory_bytes=2**30))
+    }
+    assert len(ids) == 1
+    single = Emulator(replace(loaded, engine=Engine(precision="single")))
+    assert single.calibration().id not in ids

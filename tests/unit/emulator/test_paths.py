@@ -104,13 +104,13 @@ def test_phase_on_many_qubits_is_not_shared_across_a_flip(engine: Engines) -> No
 
 def test_what_runs_share_is_evolved_once(engine: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
     applied: list[int] = []
-    go_on = kernels.go_on
+    resume = kernels.resume
 
     def counted(*arguments: Any) -> None:
         applied.append(arguments[-1] - arguments[-2])
-        go_on(*arguments)
+        resume(*arguments)
 
-    monkeypatch.setattr(kernels, "go_on", counted)
+    monkeypatch.setattr(kernels, "resume", counted)
     builder = CircuitBuilder(4)
     for layer in range(40):
         for q in range(4):

@@ -73,6 +73,28 @@ def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         profile.load(str(binary))
 
 
+@pytest.mark.parametrize(
+    ("groups", "file", "says", "limit"),
+    [
+        ("0::/slurm/job", "slurm/job/memory.max", "1000000", 10**6),
+        ("0::/slurm/job", "slurm/memory.max", "2000000", 2 * 10**6),
+        ("0::/slurm/job", "slurm/job/memory.max", "max", None),
+        ("4:memory:/docker", "memory/docker/memory.limit_in_bytes", "3000000", 3 * 10**6),
+        ("4:cpu:/docker", "cpu/docker/memory.max", "3000000", None),
+    ],
+)
+def test_memory_is_what_control_groups_leave(
+    tmp_path: Path, groups: str, file: str, says: str, limit: int | None
+) -> None:
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(groups + "\n")
+    path = tmp_path / "sys/fs/cgroup" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(says + "\n")
+    assert profile._memory(tmp_path) == (present if limit is None else limit)
+
+
 def test_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match="superconducting_noisy, trapped_ion"):
         profile.load("nonesuch")

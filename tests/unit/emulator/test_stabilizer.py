@@ -43,7 +43,7 @@ def sample(circuit: Circuit, shots: int = 2000, seed: int = 1, **figures: object
     sequence = noise.sequence(circuit, errors)
     program = stabilizer.translate(sequence, circuit.num_clbits, circuit.bind()[0])
     misreads = noise.readout_errors(circuit, errors.profile)
-    return stabilizer.sample(program, misreads, shots, seed, never)
+    return stabilizer.sample(program, misreads, shots, (seed, 0), never)
 
 
 def random_clifford(n: int, gates: int, rng: np.random.Generator, *, dynamic: bool) -> Circuit:
@@ -138,7 +138,7 @@ def test_samples_follow_the_branches(n: int, seed: int) -> None:
 def test_noisy_samples_follow_the_density_matrix(seed: int) -> None:
     circuit = random_clifford(4, 15, np.random.default_rng(seed), dynamic=True)
     sequence = noise.sequence(circuit, model(**PAULI_NOISE))
-    assert noise.is_pauli(sequence)
+    assert all(item.kind is noise.Kind.PAULI for item in noise.channels(sequence))
     found = density.distribution(sequence, 4, circuit.num_clbits, circuit.bind()[0], never)
     assert_drawn_from(sample(circuit, 4000, seed, **PAULI_NOISE), probabilities(found))
 
@@ -238,7 +238,7 @@ def test_it_stops_between_slices_and_operations() -> None:
         return len(asked) == 3
 
     with pytest.raises(TaskCancelled):
-        stabilizer.sample(program, np.zeros((2, 2)), 10 * stabilizer.SLICE, 1, stopped)
+        stabilizer.sample(program, np.zeros((2, 2)), 10 * stabilizer.SLICE, (1, 0), stopped)
     assert len(asked) == 3
     observable = random_observable(2, 9, np.random.default_rng(1))
     asked.clear()

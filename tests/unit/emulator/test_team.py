@@ -89,7 +89,7 @@ def test_exception_of_one_thread_ends_the_others_that_work_with_it(
         return halted.is_set()
 
     with pytest.raises(ZeroDivisionError, match=f"in {failing}"):
-        team.together(job, never, halted.set)
+        team.together(team.threads, job, never, halted.set)
 
 
 def test_caller_that_stops_halts_the_others(team: Team) -> None:
@@ -99,7 +99,7 @@ def test_caller_that_stops_halts_the_others(team: Team) -> None:
         return bool(thread) and halted.wait(PATIENCE)
 
     with pytest.raises(TaskCancelled):
-        team.together(job, lambda: True, halted.set)
+        team.together(team.threads, job, lambda: True, halted.set)
     assert halted.is_set()
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from openqse.program.circuit import Circuit, CircuitBuilder, Operation
 from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
-from openqse_emulator import density, noise
+from openqse_emulator import density, noise, trajectories
 from openqse_emulator.device import Emulator
 from openqse_emulator.noise import Channel, Kind
 from openqse_emulator.profile import Engine, Noise, Profile
@@ -339,3 +339,19 @@ def test_random_kraus_operators_are_a_channel() -> None:
     operators = random_kraus(2, 3, np.random.default_rng(1))
     total = np.einsum("kji,kjl->il", operators.conj(), operators)
     np.testing.assert_allclose(total, np.eye(4), atol=1e-12)
+
+
+def test_programs_of_decays_leave_nothing_behind(engine: Engines) -> None:
+    builder = CircuitBuilder(4)
+    for _ in range(20):
+        for q in range(4):
+            builder.rx(0.3 + q, q)
+    circuit = builder.measure_all().build()
+    sequence = noise.sequence(circuit, model(t1_ns=(50.0,)))
+    prepared = Prepared(engine(np.float64, 1), circuit, sequence)
+    operands = list(prepared._operands)
+    for seed in range(3):
+        memory = np.zeros((100, 1), np.uint8)
+        prepared.sample(circuit.bind()[0], Uniforms(seed), memory, never)
+    assert prepared._operands == operands
+    assert 0 < len(prepared._variants) <= trajectories._MOST_VARIANTS

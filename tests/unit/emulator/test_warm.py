@@ -18,7 +18,7 @@ import pytest
 from numba.core import caching
 
 from openqse_emulator import density, profile, warm
-from openqse_emulator.statevector import compiled, measure, program
+from openqse_emulator.statevector import compiled, execute, measure, program
 
 #: A program of every kind, run through devices of both precisions as an agent would; printed is
 #: what was compiled, and which kernels met new types once the device was there.
@@ -92,7 +92,7 @@ def python(
 def copy_of_cache(to: Path, *, without: ModuleType) -> None:
     """Copies the machine code that these tests run with, but that of a module: to compile all of
     it would take a minute."""
-    for precision in warm.DTYPES:
+    for precision in execute.DTYPES:
         warm.compile_kernels(precision)
     for module, kernel in ((program, program._fates), (density, density.multiply)):
         subpath = caching._CacheLocator.get_suitable_cache_subpath(module.__file__)
