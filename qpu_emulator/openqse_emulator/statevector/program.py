@@ -72,7 +72,8 @@ def read(circuit: Circuit) -> Program:
     free[circuit.term_angles + 1] = 1
     free = np.cumsum(free)
     parameters = free[circuit.angle_offsets]
-    at = np.where(np.isin(opcodes, _NON_UNITARY), circuit.clbits, circuit.angle_offsets[:-1])
+    measures = _NON_UNITARY[opcodes]
+    at = np.where(measures, circuit.clbits, circuit.angle_offsets[:-1])
     fates, pure = _fates(
         opcodes,
         circuit.operands,
@@ -90,7 +91,7 @@ def read(circuit: Circuit) -> Program:
     ).astype(np.int64)
     kept = fates == _KEPT
     last = np.flatnonzero(fates == _LAST)
-    collapses = kept & np.isin(opcodes, _NON_UNITARY)
+    collapses = kept & measures
     return Program(
         num_qubits=circuit.num_qubits,
         num_clbits=circuit.num_clbits,
@@ -105,15 +106,18 @@ def read(circuit: Circuit) -> Program:
     )
 
 
-_NON_UNITARY = np.array([int(op) for op in NON_UNITARY], dtype=np.int64)
-_PLAIN = np.array([int(op) for op in Op if op <= Op.U], dtype=np.int64)
+#: By opcode, whether it is not unitary, is a gate on one qubit, or is of what noise adds.
+_NON_UNITARY, _PLAIN, _ADDED = np.zeros((3, 256), dtype=np.bool_)
+_NON_UNITARY[[int(op) for op in NON_UNITARY]] = True
+_PLAIN[: Op.U + 1] = True
+_ADDED[max(Op) + 1 :] = True
 
 
 def _most_items(operations: NDArray[np.int64]) -> int:
     """A bound: gates on one qubit wait, and become two or three items when they settle; the longest
     rewriting, of a controlled U, has five phases and four such gates."""
-    waits = np.isin(operations[:, 0], _PLAIN) & (operations[:, 1] == 0)
-    few = waits | (operations[:, 0] > max(Op))
+    waits = _PLAIN[operations[:, 0]] & (operations[:, 1] == 0)
+    few = waits | _ADDED[operations[:, 0]]
     return int(3 * few.sum() + 18 * (~few).sum())
 
 
