@@ -59,7 +59,7 @@ class Ours(Engine):
         translated = stabilizer.translate(sequence, task.circuit.num_clbits, task.circuit.bind()[0])
         lap("plan_s")
         errors = np.zeros((task.circuit.num_clbits, 2))
-        memory = stabilizer.sample(translated, errors, task.shots, 1, _never)
+        memory = stabilizer.sample(translated, errors, task.shots, (1, 0), _never)
         lap("execute_s")
         return lambda: _statistics(memory[np.newaxis], task.circuit)
 

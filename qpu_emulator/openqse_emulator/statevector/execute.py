@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -222,7 +223,8 @@ class Prepared:
         """
         found = self._plans.get((keep_phases, noisy))
         if found is None:
-            spaces = Workspaces(lambda: Workspace(self.program, self._dtype, noisy), self._threads)
+            make = partial(Workspace, self.program, self._dtype, noisy)
+            spaces = Workspaces(make, self._threads)
             spaces[0].rewrite(angles, NO_NOISE)
             block = plan.block_qubits(self.num_qubits, self._dtype)
             items = spaces[0].items[: spaces[0].frame[0]].copy()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
+import weakref
 from dataclasses import replace
 from unittest import mock
 
@@ -203,3 +205,18 @@ def test_state_that_is_given_back_is_used_again(engine: Engines) -> None:
     memory = np.zeros((10, 1), np.uint8)
     alone.distribution(prepared, angles, never).sample(Uniforms(1), memory, alone.team, never)
     assert_same_state(again.amplitudes(), reference.state(circuit))
+
+
+def test_program_is_gone_with_its_last_reference(engine: Engines) -> None:
+    """Not at the collector's next round: till then a stream of programs would hold its plans."""
+    alone = engine(np.float64, 2)
+    circuit = layers(8, 3)
+    prepared = alone.prepare(circuit)
+    alone.give_back(alone.evolve(prepared, circuit.bind()[0], never).numbers)
+    known = weakref.ref(prepared)
+    gc.disable()
+    try:
+        del prepared
+        assert known() is None
+    finally:
+        gc.enable()
