@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -156,6 +157,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OpenQSEError as error:
         print(f"openqse-emulator: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever reads has had enough; nothing more is to be flushed there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
