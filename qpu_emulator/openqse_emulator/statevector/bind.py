@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from openqse_emulator.statevector import simd
 from openqse_emulator.statevector.canonical import PHASE1
 from openqse_emulator.statevector.compiled import kernel
 from openqse_emulator.statevector.plan import (
@@ -18,8 +19,11 @@ from openqse_emulator.statevector.plan import (
     LISTS,
     LOW_PAIR,
     MANY,
+    MIX,
     MIXED_PAIR,
     OP_AT,
+    OP_BITS,
+    OP_COUNT,
     OP_KIND,
     OUTER,
     REC_FACTORS,
@@ -34,6 +38,8 @@ from openqse_emulator.statevector.plan import (
     Plan,
 )
 
+_VECTOR_BYTES = simd.VECTOR_BYTES
+
 #: A product of cosines below which a phase takes it on.
 _SMALL = 1e-6
 
@@ -45,7 +51,8 @@ class Bound:
     Attributes:
         tangents: real ``(any,)``, of rotations.
         factors: complex128 ``(any,)``, of phases.
-        tables: real ``(any,)``, of phases of pairs: real parts, then imaginary parts.
+        tables: real ``(any,)``, of phases of pairs: real parts, then imaginary parts; and of mixes
+            as ``simd.mix_vectors`` reads them.
         required: int64 ``(items,)``, of phases on many qubits the values of their bits.
         scales: float64 ``(stages,)``: what a stage leaves out of its rotations' cosines.
     """
@@ -114,8 +121,29 @@ def fill(
                     factors[record[REC_FACTORS] + block] = scale
                     scale = 1.0
                 _tabulate(record, block, row, factors, tables)
+            elif ops[o, OP_KIND] == MIX:
+                _spread(ops[o], values, fills[at, FILL_ITEM], tables)
             at = fill_ends[o]
         scales[stage] = scale
+
+
+@kernel
+def _spread(op: Any, values: Any, item: int, tables: Any) -> None:
+    """The coefficients of a mix for each lane, from the matrix of a fusion."""
+    k, at = op[OP_COUNT], op[OP_AT]
+    lane_bits = 2 - k
+    lanes = _VECTOR_BYTES // tables.itemsize
+    for row in range(1 << k):
+        for column in range(1 << k):
+            for flips in range(1 << lane_bits):
+                for lane in range(lanes):
+                    value = 0
+                    for bit in range(lane_bits):
+                        value |= (lane >> op[OP_BITS + bit] & 1) << bit
+                    to, of = value | row << lane_bits, value ^ flips | column << lane_bits
+                    number = values[item + (4 * to + of) // 3, (4 * to + of) % 3]
+                    tables[at + lane], tables[at + lanes + lane] = number.real, number.imag
+                at += 2 * lanes
 
 
 @kernel

@@ -1,11 +1,12 @@
-"""The canonical form of a circuit: real rotations, phases and exchanges.
+"""The canonical form of a circuit: real rotations, phases, exchanges and fusions.
 
-Every unitary operation of the circuit form is rewritten into *items* of three kinds:
+Every unitary operation of the circuit form is rewritten into *items* of four kinds:
 
 - a **rotation** ``Ry(theta)`` of one qubit, whose matrix is real;
 - a **phase**, diagonal: amplitude ``x`` is multiplied by a number that depends on one bit of ``x``,
   on two, or on whether some of its bits have given values;
-- an **exchange** is a CX: of amplitudes that differ in one bit, where another is 1.
+- an **exchange** is a CX: of amplitudes that differ in one bit, where another is 1;
+- a **fusion** is any unitary matrix of two qubits.
 
 Phases commute with each other, so that any number of them can be applied in one pass, and a real
 rotation costs one multiplication for each real number of the state. The rewriting:
@@ -18,6 +19,8 @@ rotation costs one multiplication for each real number of the state. The rewriti
 - A controlled U is phases and ``CRy(t) = Ry(t/2) CZ Ry(-t/2) CZ`` (Barenco et al., Phys. Rev. A 52,
   3457, 1995), with as many controls at the CZ as it has.
 - SWAP exchanges the names of two qubits.
+- A run of gates on two qubits that would need three rounds of rotations and phases or more, as any
+  unitary of two qubits does, is multiplied to one matrix, with what waits at the two: a fusion.
 - X, Y and Z are moved to the end, as a *Pauli frame*: what they pass changes its sign or its value
   (Knill, Nature 434, 39, 2005, does so for Clifford circuits; a rotation by ``theta`` becomes one
   by ``-theta``). A rotation by more than a right angle is one by less and a Y. So is every Pauli
@@ -38,12 +41,18 @@ from openqse.program.gates import Op
 from openqse_emulator.statevector.compiled import kernel
 
 #: Kinds of items.
-ROTATION, PHASE1, PHASE2, PHASE_MANY, COLLAPSE, EXCHANGE = range(6)
+ROTATION, PHASE1, PHASE2, PHASE_MANY, COLLAPSE, EXCHANGE, FUSION = range(7)
+#: Rows that a fusion takes, for its 16 numbers.
+FUSION_ROWS = 6
+
+#: What is special about an operation: nothing; a CX is better left as it is; it belongs to a
+#: fusion; it is the last of one.
+PLAIN, CHAINED, FUSED, LAST_FUSED = range(4)
 
 _GPHASE, _ID, _X, _Y, _Z, _H = (int(op) for op in (Op.GPHASE, Op.ID, Op.X, Op.Y, Op.Z, Op.H))
 _S, _SDG, _T, _TDG, _SX, _SXDG = (int(op) for op in (Op.S, Op.SDG, Op.T, Op.TDG, Op.SX, Op.SXDG))
 _P, _RX, _RY, _RZ, _U = int(Op.P), int(Op.RX), int(Op.RY), int(Op.RZ), int(Op.U)
-_SWAP, _RXX, _RYY, _RZZ = int(Op.SWAP), int(Op.RXX), int(Op.RYY), int(Op.RZZ)
+_SWAP, _RYY, _RZZ = int(Op.SWAP), int(Op.RYY), int(Op.RZZ)
 _MEASURE, _RESET = int(Op.MEASURE), int(Op.RESET)
 
 #: Opcodes of what noise adds to a program: the amplitudes whose qubit is 1 shrink (by an angle's
@@ -108,13 +117,13 @@ def _phase(op: int, angles: Any, at: int) -> Any:
 
 
 @kernel
-def _is_diagonal(op: int) -> bool:
+def is_diagonal(op: int) -> bool:
     return op in (_ID, _Z, _S, _SDG, _T, _TDG, _P, _RZ)
 
 
 @kernel
 def _class_of_gate(op: int) -> int:
-    if _is_diagonal(op):
+    if is_diagonal(op):
         return _DIAGONAL
     if op in (_X, _Y):
         return _FLIPPED
@@ -136,10 +145,11 @@ def _class_of_values(a: complex, b: complex, c: complex, d: complex) -> int:
 #
 # The functions below share what is written: ``out`` is (items, values, pending, known, frame):
 # ``pending`` complex128 (n, 4), the product that waits at each qubit, by rows; ``known`` int64
-# (n, 3), its class, whether a free parameter is in it, and the qubit's name in the items; ``frame``
-# int64 (5,): how many items there are, the masks of the X and the Z of the Pauli frame, whether
-# every gate counts as free, and how many names are too low for an exchange. The circuit so far is
-# the products that wait, after the frame, after the items.
+# (n, 4), its class, whether a free parameter is in it, the qubit's name in the items, and of which
+# qubit the fusion is that it has begun (or -1), whose matrix ``pending`` has there from column 4;
+# ``frame`` int64 (4,): how many items there are, the masks of the X and the Z of the Pauli frame,
+# and whether every gate counts as free. The circuit so far is the products that wait, after the
+# frame, after the items.
 
 
 @kernel
@@ -308,18 +318,15 @@ def _finish(out: Any, q: int) -> None:
 
 
 @kernel
-def _exchange(out: Any, control: int, target: int) -> bool:
-    """CX as an item of its own; False where a qubit's name is too low for that."""
+def _exchange(out: Any, control: int, target: int) -> None:
+    """CX as an item of its own."""
     known, frame = out[3], out[4]
     c, t = known[control, 2], known[target, 2]
-    if min(c, t) < frame[4]:
-        return False
     _settle(out, control)
     _finish(out, target)
     _emit(out, EXCHANGE, c, t, 0j, 0j, 0j)
     frame[1] ^= (frame[1] >> c & 1) << t
     frame[2] ^= (frame[2] >> t & 1) << c
-    return True
 
 
 @kernel
@@ -389,13 +396,137 @@ def _pair_gate(out: Any, op: int, qubits: Any, count: int, free: int, angle: flo
             _multiply(out, r, _DIAGONAL, 0, 1 + 0j, 0j, 0j, 1j)
 
 
+# --- fusions ---------------------------------------------------------------------------------
+#
+# A matrix of two qubits is complex128 (16,), by rows; bit 0 of a row's number is the qubit that has
+# it in ``pending``.
+
+
+@kernel
+def _multiply_rows(
+    matrix: Any, bit: int, on: int, a: complex, b: complex, c: complex, d: complex
+) -> None:
+    """Multiplies by a gate on a bit of a row's number, where the bits ``on`` are set."""
+    for row in range(4):
+        if not row >> bit & 1 and row & on == on:
+            for x in range(4 * row, 4 * row + 4):
+                y = x + (4 << bit)
+                matrix[x], matrix[y] = a * matrix[x] + b * matrix[y], c * matrix[x] + d * matrix[y]
+
+
+@kernel
+def _fuse(out: Any, op: int, qubits: Any, controls: int, angles: Any, at: int) -> Any:
+    """Multiplies the fusion of two qubits by a gate on one or both, and gives the qubit that has
+    its matrix."""
+    pending, known = out[2], out[3]
+    last = qubits[len(qubits) - 1]
+    if known[last, 3] < 0:
+        home = qubits[0]
+        for q in qubits:
+            known[q, 3] = home
+        pending[home, 4:] = 0
+        for row in range(4):
+            pending[home, 4 + 5 * row] = 1
+    home = known[last, 3]
+    matrix = pending[home, 4:]
+    bit = int(last != home)
+    if op >= _SWAP:
+        _multiply_pair(matrix, op, 0.0 if op == _SWAP else angles[at])
+        return home
+    on = 1 << (1 - bit) if len(qubits) == 2 else 0
+    if op == _GPHASE:  # of as many controls as there are qubits
+        _multiply_rows(matrix, bit, on, 1 + 0j, 0j, 0j, unit(angles[at]))
+        return home
+    a, b, c, d = _matrix(op, angles, at)
+    if controls and op == _RZ:
+        half = unit(-0.5 * angles[at])
+        a, d = a * half, d * half
+    _multiply_rows(matrix, bit, on, a, b, c, d)
+    return home
+
+
+@kernel
+def _multiply_pair(matrix: Any, op: int, angle: float) -> None:
+    """Multiplies by SWAP, RXX, RYY or RZZ."""
+    if op == _SWAP:
+        for x in range(4):
+            matrix[4 + x], matrix[8 + x] = matrix[8 + x], matrix[4 + x]
+        return
+    c, s = complex(math.cos(angle / 2)), complex(math.sin(angle / 2))
+    for x in range(16):
+        even = x < 4 or x >= 12  # rows 0 and 3
+        if op == _RZZ:
+            matrix[x] *= c - 1j * s if even else c + 1j * s
+        elif x < 8:
+            y = 12 - 4 * (x >> 2) + (x & 3)  # the row with both bits flipped
+            t = 1j * s if op == _RYY and even else -1j * s
+            matrix[x], matrix[y] = c * matrix[x] + t * matrix[y], c * matrix[y] + t * matrix[x]
+
+
+@kernel
+def _emit_fusion(out: Any, home: int) -> None:
+    """Writes the fusion of two qubits, after what waits at them and the frame."""
+    items, values, pending, known, frame = out
+    other = home
+    for q in range(len(known)):
+        if known[q, 3] == home:
+            known[q, 3] = -1
+            if q != home:
+                other = q
+    before = np.zeros(16, dtype=np.complex128)
+    for row in range(4):
+        before[5 * row] = 1
+    for bit, q in enumerate((home, other)):
+        name = known[q, 2]
+        if frame[2] >> name & 1:
+            _multiply_rows(before, bit, 0, 1 + 0j, 0j, 0j, -1 + 0j)
+        if frame[1] >> name & 1:
+            _multiply_rows(before, bit, 0, 0j, 1 + 0j, 1 + 0j, 0j)
+        frame[1] &= ~(1 << name)
+        frame[2] &= ~(1 << name)
+        _multiply_rows(before, bit, 0, pending[q, 0], pending[q, 1], pending[q, 2], pending[q, 3])
+        _wait(out, q, 1 + 0j, 0j, 0j, 1 + 0j)
+        known[q, 0], known[q, 1] = _DIAGONAL, 0
+    a, b = known[home, 2], known[other, 2]
+    at = frame[0]
+    for i in range(16):
+        row, column = i >> 2, i & 3
+        value = 0j
+        for k in range(4):
+            value += pending[home, 4 + 4 * row + k] * before[4 * k + column]
+        if a > b:  # bit 0 is the lower of the names
+            i = _other_order(row) << 2 | _other_order(column)
+        values[at + i // 3, i % 3] = value
+    for i in range(at, at + FUSION_ROWS):
+        items[i, 0], items[i, 1], items[i, 2], items[i, 3] = FUSION, min(a, b), max(a, b), i - at
+    frame[0] = at + FUSION_ROWS
+
+
+@kernel
+def _other_order(number: int) -> int:
+    """A number of two bits, the other way around."""
+    return number >> 1 | (number & 1) << 1
+
+
+# --- noise -----------------------------------------------------------------------------------
+
+
 @kernel
 def _insert(out: Any, q: int, pauli: int) -> None:
     """A Pauli operator (1 for X, 2 for Y, 3 for Z) after all so far.
 
-    It changes places with the product that waits, which it conjugates, and joins the frame.
+    It changes places with the product that waits, which it conjugates, and joins the frame; or it
+    joins the qubit's fusion.
     """
     _, _, pending, known, frame = out
+    home = known[q, 3]
+    if home >= 0:
+        bit, matrix = int(q != home), pending[home, 4:]
+        if pauli != 1:
+            _multiply_rows(matrix, bit, 0, 1 + 0j, 0j, 0j, -1 + 0j)
+        if pauli != 3:
+            _multiply_rows(matrix, bit, 0, 0j, 1 + 0j, 1 + 0j, 0j)
+        return
     a, b, c, d = pending[q, 0], pending[q, 1], pending[q, 2], pending[q, 3]
     if pauli != 3:
         a, b, c, d = d, c, b, a
@@ -429,7 +560,7 @@ def begin(pending: Any, known: Any, frame: Any) -> None:
     """Nothing waits, no qubit is renamed, the frame is the identity."""
     for q in range(len(known)):
         pending[q, 0], pending[q, 1], pending[q, 2], pending[q, 3] = 1 + 0j, 0j, 0j, 1 + 0j
-        known[q, 0], known[q, 1], known[q, 2] = _DIAGONAL, 0, q
+        known[q, 0], known[q, 1], known[q, 2], known[q, 3] = _DIAGONAL, 0, q, -1
     frame[:3] = 0
 
 
@@ -449,27 +580,28 @@ def canonical(
 
     Args:
         program: int64 ``(operations, 7)``: opcode, number of controls, where the operands begin and
-            end, where the angles begin, whether one of these is free, and whether a CX is better
-            left as it is. Measurements, resets and channels that are part of it become items
-            ``COLLAPSE``.
+            end, where the angles begin, whether one of these is free, and its role: ``PLAIN``,
+            ``CHAINED``, ``FUSED`` or ``LAST_FUSED``. Measurements, resets, channels in its course
+            become items ``COLLAPSE``.
         operands: int32, qubits; of each operation controls come first.
         angles: float64, radians; a row of ``Circuit.bind``.
         noise: int64 ``(events, 3)``: Pauli operators, each inserted before an operation: its
             position (in order), a qubit, and 1 for X, 2 for Y or 3 for Z.
         items: int64 ``(most items, 4)``, written: kind and qubits; of ``PHASE1`` 1 after the qubit
-            where it shrinks; of ``PHASE_MANY`` the mask of its qubits, and last the values of these
-            bits; of ``COLLAPSE`` the qubit (of a channel on two both, the second times 64), the
-            classical bit, -1 for a reset, -2 less the number of a channel, and last the frame's X
-            on the qubits and, times 4, its Z.
+            where it shrinks; a ``FUSION`` takes ``FUSION_ROWS`` rows, numbered in the last column,
+            the lower name first; of ``PHASE_MANY`` the mask of its qubits, and last the values of
+            these bits; of ``COLLAPSE`` the qubit (of a channel on two both, the second times 64),
+            the classical bit, -1 for a reset, -2 less the number of a channel, and last the frame's
+            X on the qubits and, times 4, its Z.
         values: complex128 ``(most items, 3)``, written: of a rotation the tangent of half its angle
             and, as the imaginary part, the cosine; of a phase on one qubit the factor of the
             amplitudes whose bit is 1, and where it shrinks one of all; of one on two these of both
-            qubits and the factor where both are 1; of one on many the factor.
-        pending: complex128 ``(n, 4)``. known: int64 ``(n, 3)``; its last column is written: the
-            names that qubits have in the items. frame: int64 ``(5,)``, written: number of items,
+            qubits and the factor where both are 1; of one on many the factor; of a fusion its
+            matrix by rows, where bit 0 of a row's number is the lower name.
+        pending: complex128 ``(n, 20)``. known: int64 ``(n, 4)``; column 2 is written: the
+            names that qubits have in the items. frame: int64 ``(4,)``, written: number of items,
             masks (by these names) of the X and the Z that come after all items. Read: whether every
-            gate counts as free, as it must where there is noise; and the names below which no qubit
-            takes part in an exchange.
+            gate counts as free, as it must where there is noise.
     """
     out = (items, values, pending, known, frame)
     begin(pending, known, frame)
@@ -478,10 +610,14 @@ def canonical(
         while event < len(noise) and noise[event, 0] <= i:
             _insert(out, noise[event, 1], noise[event, 2])
             event += 1
-        op, controls, begun, end, at, free, chained = program[i]
+        op, controls, begun, end, at, free, role = program[i]
         qubits = operands[begun:end]
         count = end - begun
-        if op in (_MEASURE, _RESET):
+        if role >= FUSED:
+            home = _fuse(out, op, qubits, controls, angles, at)
+            if role == LAST_FUSED:
+                _emit_fusion(out, home)
+        elif op in (_MEASURE, _RESET):
             q = qubits[0]
             _settle(out, q)
             name = known[q, 2]
@@ -509,13 +645,15 @@ def canonical(
             a, b, c, d = _matrix(op, angles, at)
             _multiply(out, qubits[0], _class_of_gate(op), free, a, b, c, d)
         elif op == _X:
-            if not (chained and count == 2 and _exchange(out, qubits[0], qubits[1])):
+            if role == CHAINED:
+                _exchange(out, qubits[0], qubits[1])
+            else:
                 _x_if(out, qubits, count)
         elif op == _Y:
             _multiply(out, qubits[count - 1], _DIAGONAL, 0, 1 + 0j, 0j, 0j, -1j)
             _x_if(out, qubits, count)
             _multiply(out, qubits[count - 1], _DIAGONAL, 0, 1 + 0j, 0j, 0j, 1j)
-        elif _is_diagonal(op):
+        elif is_diagonal(op):
             _phase_if(out, qubits, count, free, _phase(op, angles, at))
             if op == _RZ:
                 _phase_if(out, qubits, count - 1, free, unit(-0.5 * angles[at]))

@@ -139,7 +139,7 @@ class Distribution:
 class Workspace:
     """What one thread needs to bind a plan."""
 
-    def __init__(self, read: Program, dtype: DTypeLike, noisy: bool) -> None:
+    def __init__(self, read: Program, noisy: bool) -> None:
         n = read.num_qubits
         self.operations = read.operations
         self.operands = read.operands
@@ -148,9 +148,9 @@ class Workspace:
             self.operations[:, 5] = 1
         self.items = np.zeros((read.most_items, 4), dtype=np.int64)
         self.values = np.zeros((read.most_items, 3), dtype=np.complex128)
-        self.pending = np.zeros((n, 4), dtype=np.complex128)
-        self.known = np.zeros((n, 3), dtype=np.int64)
-        self.frame = np.array([0, 0, 0, noisy, plan.lane_qubits(dtype)], dtype=np.int64)
+        self.pending = np.zeros((n, 20), dtype=np.complex128)
+        self.known = np.zeros((n, 4), dtype=np.int64)
+        self.frame = np.array([0, 0, 0, noisy], dtype=np.int64)
         self.bound: bind.Bound | None = None
         self._written: tuple[bytes, bytes] | None = None
 
@@ -223,7 +223,7 @@ class Prepared:
         """
         found = self._plans.get((keep_phases, noisy))
         if found is None:
-            make = partial(Workspace, self.program, self._dtype, noisy)
+            make = partial(Workspace, self.program, noisy)
             spaces = Workspaces(make, self._threads)
             spaces[0].rewrite(angles, NO_NOISE)
             block = plan.block_qubits(self.num_qubits, self._dtype)

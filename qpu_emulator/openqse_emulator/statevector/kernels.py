@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from openqse_emulator.statevector import simd
+from openqse_emulator.statevector.canonical import FUSION, FUSION_ROWS
 from openqse_emulator.statevector.compiled import kernel
 from openqse_emulator.statevector.plan import (
     HIGH_PAIR,
     INNER_OUTER,
     LOW_PAIR,
     MANY,
+    MIX,
     MIXED_PAIR,
     OP_AT,
     OP_BITS,
@@ -112,6 +114,35 @@ def rotate(scratch: Any, block: int, op: Any, tangents: Any, line: int, pad: int
         _rotate(scratch, size, a | b | c | d, (u, v, w, x), (p, q, r, s), (), line, pad)
 
 
+# --- mixes -----------------------------------------------------------------------------------
+
+
+@kernel
+def _mix(
+    scratch: Any, size: int, imaginary: int, fixed: int, strides: Any, lane_bits: Any, tables: Any,
+    at: int, line: int, pad: int,
+) -> None:  # fmt: skip
+    s = fixed
+    while s < size:
+        re = placed(s ^ fixed, line, pad)
+        simd.mix_vectors(scratch, re, imaginary + re, strides, lane_bits, tables, at)
+        s = (s + pad) | fixed
+
+
+@kernel
+def mix(scratch: Any, block: int, op: Any, tables: Any, line: int, pad: int) -> None:
+    """Multiplies by a matrix for two bits of a block."""
+    size, imaginary, at = 1 << block, placed(1 << block, line, pad), op[OP_AT]
+    low, high = op[OP_BITS], op[OP_BITS + 1]
+    u, v = placed(1 << low, line, pad), placed(1 << high, line, pad)
+    if op[OP_COUNT] == 2:
+        _mix(scratch, size, imaginary, 1 << low | 1 << high, (u, v), (), tables, at, line, pad)
+    elif op[OP_COUNT] == 1:
+        _mix(scratch, size, imaginary, 1 << high, (v,), (low,), tables, at, line, pad)
+    else:
+        _mix(scratch, size, imaginary, 0, (), (low, high), tables, at, line, pad)
+
+
 # --- exchanges -------------------------------------------------------------------------------
 
 
@@ -126,31 +157,80 @@ def _permute(
 
 
 @kernel
+def _permute_lanes(
+    scratch: Any, size: int, fixed: int, strides: Any, places: Any, lanes: Any, others: Any,
+    line: int, pad: int,
+) -> None:  # fmt: skip
+    s = fixed
+    while s < size:
+        base = placed(s ^ fixed, line, pad)
+        simd.permute_lanes(scratch, base, strides, places, lanes, others)
+        s = (s + pad) | fixed
+
+
+@kernel
 def permute(
     scratch: Any, block: int, op: Any, records: Any, base: int, line: int, pad: int
 ) -> None:
-    """Applies exchanges among up to four bits to a block: together, a permutation."""
+    """Applies exchanges to a block: together, an affine map of the indices' bits."""
     count, at, size = op[OP_COUNT], op[OP_AT], 2 << block
-    places = np.zeros(16, dtype=np.int64)
+    lane_bits = 0
+    while 1 << lane_bits < pad:
+        lane_bits += 1
+    # From where a number comes, for each bit of a lane's number and of a vector's; and for all.
+    sources = 1 << np.arange(lane_bits + 4)
+    everywhere = 0
+    for e in range(records[at]):
+        target, control = records[at + 1 + 2 * e], records[at + 2 + 2 * e]
+        if control >= 0:
+            sources[control] ^= sources[target]
+        elif base >> (-1 - control) & 1:
+            everywhere ^= sources[target]
+    moves = everywhere != 0
+    for bit in range(lane_bits + count):
+        moves |= sources[bit] != 1 << bit
+    if not moves:
+        return
     strides = np.zeros(4, dtype=np.int64)
     fixed = 0
     for k in range(count):
         fixed |= 1 << op[OP_BITS + k]
         strides[k] = placed(1 << op[OP_BITS + k], line, pad)
-    moves = False
-    for r in range(1 << count):
-        y = r
-        for e in range(records[at]):
-            target, control = records[at + 1 + 2 * e], records[at + 2 + 2 * e]
-            on = y >> control & 1 if control >= 0 else base >> (-1 - control) & 1
-            y ^= on << target
-        moves |= y != r
-        for k in range(count):
-            places[r] += (y >> k & 1) * strides[k]
-    if not moves:
-        return
     a, b, c, d = strides[0], strides[1], strides[2], strides[3]
-    if count == 1:
+    places = np.zeros(32, dtype=np.int64)
+    parted = 0  # the bits that differ between the two vectors from which a vector's numbers come
+    for bit in range(lane_bits):
+        parted |= sources[bit] >> lane_bits
+    lanes = np.empty(16 * pad, dtype=np.int32)
+    others = np.zeros(pad, dtype=np.int32)
+    for r in range(1 << count):
+        source = everywhere
+        for k in range(count):
+            if r >> k & 1:
+                source ^= sources[lane_bits + k]
+        for k in range(count):
+            places[r] += (source >> lane_bits >> k & 1) * strides[k]
+            places[16 + r] += ((source >> lane_bits ^ parted) >> k & 1) * strides[k]
+        if op[OP_LANES]:
+            for lane in range(pad):
+                number = source
+                for bit in range(lane_bits):
+                    if lane >> bit & 1:
+                        number ^= sources[bit]
+                lanes[r * pad + lane] = number & (pad - 1)
+                others[lane] = number >> lane_bits != source >> lane_bits
+    if op[OP_LANES]:
+        if count == 0:
+            _permute_lanes(scratch, size, 0, (), places, lanes, others, line, pad)
+        elif count == 1:
+            _permute_lanes(scratch, size, fixed, (a,), places, lanes, others, line, pad)
+        elif count == 2:
+            _permute_lanes(scratch, size, fixed, (a, b), places, lanes, others, line, pad)
+        elif count == 3:
+            _permute_lanes(scratch, size, fixed, (a, b, c), places, lanes, others, line, pad)
+        else:
+            _permute_lanes(scratch, size, fixed, (a, b, c, d), places, lanes, others, line, pad)
+    elif count == 1:
         _permute(scratch, size, fixed, (a,), places, line, pad)
     elif count == 2:
         _permute(scratch, size, fixed, (a, b), places, line, pad)
@@ -406,6 +486,8 @@ def apply(
     for o in range(begin, end):
         if ops[o, OP_KIND] == ROTATE:
             rotate(scratch, block, ops[o], tangents, line, pad)
+        elif ops[o, OP_KIND] == MIX:
+            mix(scratch, block, ops[o], tables, line, pad)
         elif ops[o, OP_KIND] == PERMUTE:
             permute(scratch, block, ops[o], records, base, line, pad)
         else:
@@ -508,9 +590,10 @@ def first_changed(
             item = fills[f, 0]
             if items[item, 3] != other_items[item, 3]:
                 return o
-            for k in range(3):
-                if values[item, k] != other_values[item, k]:
-                    return o
+            for row in range(item, item + (FUSION_ROWS if items[item, 0] == FUSION else 1)):
+                for k in range(3):
+                    if values[row, k] != other_values[row, k]:
+                        return o
         at = fill_ends[o]
     return len(fill_ends)
 

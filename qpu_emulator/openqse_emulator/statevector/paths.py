@@ -59,7 +59,7 @@ def follow(
         engine.give_back(numbers)
         return
     order = sorted(paths, key=lambda path: path.noise[0, 0] if len(path.noise) else _NEVER)
-    clean = execute.Workspace(prepared.program, engine.dtype, True)
+    clean = execute.Workspace(prepared.program, True)
     clean.rewrite(angles, NO_NOISE)
     of_trunk = clean.bind(planned, engine.dtype)
     memory = [

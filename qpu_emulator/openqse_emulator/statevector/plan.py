@@ -27,6 +27,7 @@ from openqse_emulator.statevector import simd
 from openqse_emulator.statevector.canonical import (
     COLLAPSE,
     EXCHANGE,
+    FUSION,
     PHASE1,
     PHASE2,
     PHASE_MANY,
@@ -53,14 +54,18 @@ STAGE_COLUMNS = 5
 
 # Columns of an operation. A rotation: kind, number k of bits that are not of a lane's number, these
 # bits, whether lanes rotate, where its tangents begin. A phase: kind, where its record begins.
-# Exchanges: kind, number of bits, these bits, and where their record begins: how many there are,
-# and for each the number among these bits of its target, and that of its control or -1 less its
-# qubit.
+# Exchanges: kind, number of bits that are not of a lane's number, these bits, whether lanes move,
+# where their record begins: how many exchanges there are, and for each the places of its target and
+# its control: bits of a lane's number, then the others by their number among these; of a control
+# that is not local -1 less its qubit. A mix: kind, number of bits that are not of a lane's number,
+# its two bits, and where its coefficients begin.
 OP_KIND, OP_COUNT, OP_BITS, OP_LANES, OP_AT = 0, 1, 2, 6, 7
 OP_COLUMNS = 8
-ROTATE, TURN, PERMUTE = 0, 1, 2
+ROTATE, TURN, PERMUTE, MIX = range(4)
 #: Tangents of one operation: of four bits, and of those of a lane's number.
 TANGENTS = 8
+#: Rotations that a fusion counts for where a stage is chosen: their passes would cost as much.
+_FUSION_WEIGHT = 6
 
 # The record of a phase, in ``records``: where its factors begin (one for every local bit and one
 # for the whole); where its tables begin, of pairs of low bits and of pairs of high bits (-1: none);
@@ -218,7 +223,7 @@ def _plan(items: Any, n: int, b: int, row: int, run: int, lane_bits: int, keep_p
                 if best[i]:
                     taken[took] = i
                     took += 1
-                    if items[i, 0] in (ROTATION, EXCHANGE):
+                    if items[i, 0] in (ROTATION, EXCHANGE, FUSION):
                         live |= masks[i]
                 else:
                     left[kept] = i
@@ -259,7 +264,7 @@ def _masks(items: Any) -> Any:
         kind, p, q = items[i, 0], items[i, 1], items[i, 2]
         if kind == PHASE_MANY:
             masks[i] = p
-        elif kind in (PHASE2, EXCHANGE):
+        elif kind in (PHASE2, EXCHANGE, FUSION):
             masks[i] = 1 << p | 1 << q
         elif kind == COLLAPSE:
             masks[i] = 1 << (p & 63) | 1 << (p >> 6)  # of a channel on one qubit also qubit 0
@@ -277,6 +282,9 @@ def _alive(items: Any, masks: Any, keep_phases: bool) -> Any:
     for i in range(len(items)):
         if items[i, 0] == ROTATION:
             live |= masks[i]
+        elif items[i, 0] == FUSION:
+            alive[i] = items[i, 3] == 0  # the other rows are its numbers
+            live |= masks[i]
         elif items[i, 0] == EXCHANGE:
             alive[i] = live >> items[i, 1] & 1
             if alive[i]:
@@ -292,7 +300,7 @@ def _alive(items: Any, masks: Any, keep_phases: bool) -> Any:
         kind = items[i, 0]
         if not alive[i]:
             continue
-        if kind in (ROTATION, EXCHANGE) or (kind == COLLAPSE and items[i, 2] < -1):
+        if kind in (ROTATION, EXCHANGE, FUSION) or (kind == COLLAPSE and items[i, 2] < -1):
             rotated |= masks[i]
         elif kind != COLLAPSE and not rotated & masks[i]:
             if kind == PHASE1 and items[i, 2]:
@@ -320,21 +328,22 @@ def _take(items: Any, masks: Any, left: Any, qubits: int, most: int, n: int, cho
         chosen[i] = False
         if blocked == everything:
             continue
-        if items[i, 0] in (ROTATION, EXCHANGE):
+        if items[i, 0] in (ROTATION, EXCHANGE, FUSION):
             control = 0
             if items[i, 0] == EXCHANGE:  # commutes with phases of its control
                 control = 1 << items[i, 1]
                 mask ^= control
             ok = not ((blocked | guarded) & mask or blocked & control)
-            if ok and not qubits & mask:
-                if room > 0:
+            if ok and mask & ~qubits:
+                missing = 1 + ((mask & ~qubits) & ((mask & ~qubits) - 1) != 0)
+                if room >= missing:
                     qubits |= mask
-                    room -= 1
+                    room -= missing
                 else:
                     ok = False
             if ok:
                 chosen[i] = True
-                rotations += 1
+                rotations += _FUSION_WEIGHT if items[i, 0] == FUSION else 1
             else:
                 blocked |= mask
                 guarded |= control
@@ -403,7 +412,8 @@ def _write_stage(
     bit_of = np.full(n, -1, dtype=np.int64)
     for bit in range(b):
         bit_of[local[bit]] = bit
-    # An item's step: a multiple of three for exchanges, one more for rotations, two for phases.
+    # An item's step: a multiple of four for exchanges, one more for fusions, two for rotations,
+    # three for phases.
     steps = np.empty(len(taken), dtype=np.int64)
     reached = np.full(n, -1, dtype=np.int64)
     for k in range(len(taken)):
@@ -413,11 +423,13 @@ def _write_stage(
             if masks[i] >> q & 1:
                 step = max(step, reached[q])
         if items[i, 0] == EXCHANGE:
-            step += -step % 3
+            step += -step % 4
+        elif items[i, 0] == FUSION:
+            step += (1 - step) % 4
         elif items[i, 0] == ROTATION:
-            step += 1 + -step % 3
+            step += 1 + (1 - step) % 4
         else:
-            step += (2 - step) % 3
+            step += (3 - step) % 4
         steps[k] = step
         for q in range(n):
             if masks[i] >> q & 1:
@@ -430,56 +442,77 @@ def _write_stage(
         while end < len(order) and steps[order[end]] == step:
             end += 1
         group = taken[order[begun:end]]
-        if step % 3 == 2:
+        if step % 4 == 3:
             _write_phases(items, group, bit_of, b, row, ops, records, fills, fill_ends, sizes)
-        elif step % 3 == 1:
+        elif step % 4 == 2:
             _write_rotations(items, group, bit_of, lane_bits, ops, fills, fill_ends, sizes)
+        elif step % 4 == 1:
+            _write_fusions(items, group, bit_of, lane_bits, ops, fills, fill_ends, sizes)
         else:
-            _write_exchanges(items, group, bit_of, ops, records, fills, fill_ends, sizes)
+            _write_exchanges(items, group, bit_of, lane_bits, ops, records, fills, fill_ends, sizes)
         begun = end
 
 
 @kernel
 def _write_exchanges(
-    items: Any, group: Any, bit_of: Any, ops: Any, records: Any, fills: Any, fill_ends: Any,
-    sizes: Any,
+    items: Any, group: Any, bit_of: Any, lane_bits: int, ops: Any, records: Any, fills: Any,
+    fill_ends: Any, sizes: Any,
 ) -> None:  # fmt: skip
-    """Exchanges in order, as many in one operation as have no more than four bits together."""
+    """Exchanges in order, as many in one operation as a pass can do: together they have no more
+    than four bits that are not of a lane's number, and take the numbers of a vector from two."""
     bits = np.empty(4, dtype=np.int64)
-    count, begun = 0, 0
-    for k in range(len(group) + 1):
-        wanted = count
-        if k < len(group):
-            for which in (1, 2):
-                bit = bit_of[items[group[k], which]]
-                if bit >= 0 and not _place(bits, wanted, bit) >= 0:
+    begun = 0
+    while begun < len(group):
+        op, at = ops[sizes[1]], sizes[2]
+        sources = 1 << np.arange(64)  # from where a number comes, for each bit of its index
+        count, end, moves = 0, begun, False
+        while end < len(group):
+            control, target = bit_of[items[group[end], 1]], bit_of[items[group[end], 2]]
+            wanted = count
+            for bit in (control, target):
+                if bit >= lane_bits and _place(bits, wanted, bit) < 0:
                     if wanted < 4:
                         bits[wanted] = bit
                     wanted += 1
-        if k == len(group) or wanted > 4:
-            op, at = ops[sizes[1]], sizes[2]
-            op[OP_KIND], op[OP_COUNT], op[OP_AT] = PERMUTE, count, at
-            op[OP_BITS : OP_BITS + count] = bits[:count]
-            records[at] = k - begun
-            for j in range(begun, k):
-                control, target = items[group[j], 1], items[group[j], 2]
-                bit = bit_of[control]
-                _fill(fills, sizes, group[j], -1, -1)
-                records[at + 1] = _place(bits, count, bit_of[target])
-                records[at + 2] = _place(bits, count, bit) if bit >= 0 else -1 - control
-                at += 2
-            sizes[2] = at + 1
-            fill_ends[sizes[1]] = sizes[3]
-            sizes[1] += 1
-            begun, count = k, 0
-            if k < len(group):
-                for which in (1, 2):
-                    bit = bit_of[items[group[k], which]]
-                    if bit >= 0:
-                        bits[count] = bit
-                        count += 1
-        else:
+            if wanted > 4:
+                break
+            if control >= 0:
+                sources[control] ^= sources[target]
+            if _vectors(sources, lane_bits) > 2:
+                break
+            moves |= target < lane_bits or (0 <= control < lane_bits)
             count = wanted
+            records[at + 1 + 2 * (end - begun)] = _exchanged_place(bits, count, target, lane_bits)
+            records[at + 2 + 2 * (end - begun)] = (
+                _exchanged_place(bits, count, control, lane_bits)
+                if control >= 0
+                else -1 - items[group[end], 1]
+            )
+            _fill(fills, sizes, group[end], -1, -1)
+            end += 1
+        op[OP_KIND], op[OP_COUNT], op[OP_LANES], op[OP_AT] = PERMUTE, count, moves, at
+        op[OP_BITS : OP_BITS + count] = bits[:count]
+        records[at] = end - begun
+        sizes[2] = at + 1 + 2 * (end - begun)
+        fill_ends[sizes[1]] = sizes[3]
+        sizes[1] += 1
+        begun = end
+
+
+@kernel
+def _vectors(sources: Any, lane_bits: int) -> int:
+    """From how many vectors the numbers of one come."""
+    found, count = 0, 1
+    for bit in range(lane_bits):
+        beyond = sources[bit] >> lane_bits
+        if beyond and beyond != found:
+            found, count = beyond, 2 * count
+    return count
+
+
+@kernel
+def _exchanged_place(bits: Any, count: int, bit: int, lane_bits: int) -> int:
+    return bit if bit < lane_bits else lane_bits + _place(bits, count, bit)
 
 
 @kernel
@@ -489,6 +522,23 @@ def _place(bits: Any, count: int, bit: int) -> int:
         if bits[k] == bit:
             return k
     return -1
+
+
+@kernel
+def _write_fusions(
+    items: Any, group: Any, bit_of: Any, lane_bits: int, ops: Any, fills: Any, fill_ends: Any,
+    sizes: Any,
+) -> None:  # fmt: skip
+    """Fusions in order, each an operation."""
+    for i in group:
+        op = ops[sizes[1]]
+        low, high = bit_of[items[i, 1]], bit_of[items[i, 2]]
+        op[OP_KIND], op[OP_BITS], op[OP_BITS + 1], op[OP_AT] = MIX, low, high, sizes[6]
+        op[OP_COUNT] = (low >= lane_bits) + (high >= lane_bits)
+        sizes[6] += 1 << (3 + lane_bits + op[OP_COUNT])  # numbers of ``simd.mix_vectors``
+        _fill(fills, sizes, i, -1, -1)
+        fill_ends[sizes[1]] = sizes[3]
+        sizes[1] += 1
 
 
 @kernel

@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 
 from openqse.program.circuit import Circuit
 from openqse.program.gates import NON_UNITARY, Op
+from openqse_emulator.statevector.canonical import FUSED, LAST_FUSED, PLAIN, is_diagonal
 from openqse_emulator.statevector.compiled import kernel
 
 _ID, _BARRIER = int(Op.ID), int(Op.BARRIER)
 _MEASURE, _RESET = int(Op.MEASURE), int(Op.RESET)
-_X, _U = int(Op.X), int(Op.U)
+_GPHASE, _X, _Y, _U = int(Op.GPHASE), int(Op.X), int(Op.Y), int(Op.U)
+_SWAP, _RZZ = int(Op.SWAP), int(Op.RZZ)
+#: Rounds of rotations and phases on two qubits from which on one matrix for them costs less.
+_ROUNDS = 3
 
 #: What becomes of an operation.
 _LEFT_OUT, _KEPT, _LAST = 0, 1, 2
@@ -54,6 +58,7 @@ class Program:
     ) -> Program:
         """The program with other operations, of which some number are collapses."""
         most_items = _most_items(operations) + 3 * self.num_qubits
+        _fuse(operations, operands, self.num_qubits)  # what is between two gates has changed
         return replace(
             self, operations=operations, operands=operands, most_items=most_items,
             collapses=collapses, pure=not collapses,
@@ -92,13 +97,16 @@ def read(circuit: Circuit) -> Program:
     kept = fates == _KEPT
     last = np.flatnonzero(fates == _LAST)
     collapses = kept & measures
+    operations = operations[kept]
+    operands = circuit.operands.copy()  # those off the wire are read-only: another type
+    _fuse(operations, operands, circuit.num_qubits)
     return Program(
         num_qubits=circuit.num_qubits,
         num_clbits=circuit.num_clbits,
-        operations=operations[kept],
-        operands=circuit.operands.copy(),  # those off the wire are read-only: another type
+        operations=operations,
+        operands=operands,
         positions=np.flatnonzero(kept),
-        most_items=_most_items(operations[kept]) + 3 * circuit.num_qubits,
+        most_items=_most_items(operations) + 3 * circuit.num_qubits,
         final_qubits=circuit.operands[begins[last]].astype(np.int64),
         final_clbits=circuit.clbits[last].astype(np.int64),
         collapses=int(collapses.sum()),
@@ -180,3 +188,45 @@ def _chained(opcodes: Any, controls: Any, operands: Any, offsets: Any, num_qubit
         for j in range(begin, end):
             joins[operands[j]] = False
     return found
+
+
+@kernel
+def _fuse(operations: Any, operands: Any, num_qubits: int) -> None:
+    """Writes which operations make a fusion: all on two qubits, from a gate on both to the last
+    before something else touches one of them."""
+    count = len(operations)
+    run_of = np.full(num_qubits, -1, dtype=np.int64)  # the run that a qubit is in, by its first
+    runs = np.full(count, -1, dtype=np.int64)  # that an operation is in
+    rounds, ends = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)  # of a run
+    before = np.full(count, -1, dtype=np.int64)  # in a run, what gate on both began a round
+    for i in range(count):
+        op, begin, end = operations[i, 0], operations[i, 2], operations[i, 3]
+        if operations[i, 6] >= FUSED:
+            operations[i, 6] = PLAIN
+        if begin == end:
+            continue
+        p, q = operands[begin], operands[end - 1]
+        unitary = op <= _RZZ
+        if end - begin > 2 or not unitary or (p != q and (run_of[p] < 0 or run_of[p] != run_of[q])):
+            for j in range(begin, end):
+                run = run_of[operands[j]]
+                for other in range(num_qubits):
+                    if run >= 0 and run_of[other] == run:
+                        run_of[other] = -1
+            if end - begin == 2 and unitary:
+                run_of[p] = run_of[q] = i
+        run = run_of[p]
+        if run < 0:
+            continue
+        runs[i], ends[run] = run, i
+        kind = _RZZ if op == _GPHASE or is_diagonal(op) else op
+        if p == q:
+            if kind != _RZZ:
+                before[run] = -1
+        elif op != _SWAP and kind != before[run]:
+            # A controlled rotation is one round more (see ``canonical``).
+            rounds[run] += 1 if kind > _SWAP or op in (_X, _Y) else 2
+            before[run] = kind
+    for i in range(count):
+        if runs[i] >= 0 and rounds[runs[i]] >= _ROUNDS:
+            operations[i, 6] = LAST_FUSED if ends[runs[i]] == i else FUSED

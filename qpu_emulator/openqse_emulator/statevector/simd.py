@@ -80,12 +80,60 @@ class _Writer:
         first = ir.Constant(ir.VectorType(_I32, self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(one, one, first)
 
+    def element(self, array_type: Any, array: Any, index: int, kind: Any = None) -> Any:
+        """An element of an array of integers; or, of some type, what begins there."""
+        data = self.context.make_array(array_type)(self.context, self.builder, array).data
+        place = self.builder.gep(data, [ir.Constant(_I64, index)], inbounds=True)
+        if kind is not None:
+            place = self.builder.bitcast(place, kind.as_pointer())
+        value = self.builder.load(place)
+        value.align = array_type.dtype.bitwidth // 8
+        return value
+
+    def permuted(self, value: Any, order: Any) -> Any:
+        """The vector whose lane ``j`` is lane ``order[j]`` (int32) of another."""
+        builder = self.builder
+        if VECTOR_BYTES == 64:  # AVX-512 has an instruction; LLVM has no word for it
+            if self.size == 8:
+                order = builder.zext(order, ir.VectorType(_I64, self.lanes))
+            kind = ir.FunctionType(self.vector, [self.vector, order.type])
+            name = "llvm.x86.avx512.permvar." + ("df.512" if self.size == 8 else "sf.512")
+            return builder.call(
+                cgutils.get_or_insert_function(builder.module, kind, name), [value, order]
+            )
+        found = ir.Constant(self.vector, ir.Undefined)
+        for lane in range(self.lanes):
+            number = builder.extract_element(order, ir.Constant(_I32, lane))
+            found = builder.insert_element(
+                found, builder.extract_element(value, number), ir.Constant(_I32, lane)
+            )
+        return found
+
     def flipped(self, value: Any, bit: int) -> Any:
         """The vector whose lane ``j`` is lane ``j ^ (1 << bit)`` of another."""
         order = [lane ^ (1 << bit) for lane in range(self.lanes)]
         return self.builder.shuffle_vector(
             value, value, ir.Constant(ir.VectorType(_I32, self.lanes), order)
         )
+
+    def flipped_at(self, values: list[Any], bit: Any) -> list[Any]:
+        """``flipped`` of some vectors, by a bit that is known when the code runs."""
+        builder = self.builder
+        end = builder.append_basic_block()
+        cases = [builder.append_basic_block() for _ in range(self.lanes.bit_length() - 1)]
+        choice = builder.switch(bit, cases[0])
+        found = []
+        for number, case in enumerate(cases):
+            choice.add_case(ir.Constant(bit.type, number), case)
+            builder.position_at_end(case)
+            found.append([self.flipped(value, number) for value in values])
+            builder.branch(end)
+        builder.position_at_end(end)
+        joined = [builder.phi(self.vector) for _ in values]
+        for case, flipped in zip(cases, found, strict=True):
+            for phi, value in zip(joined, flipped, strict=True):
+                phi.add_incoming(value, case)
+        return joined
 
     def signs(self, bit: int) -> Any:
         """-1 in lanes where a bit of the lane's number is 0, and 1 in the others."""
@@ -154,20 +202,106 @@ def rotate_vectors(
 
 
 @intrinsic
+def mix_vectors(
+    typingctx: Any, data: Any, re: Any, im: Any, strides: Any, lane_bits: Any, table: Any, at: Any
+) -> Any:
+    """Multiplies complex numbers by a matrix for two bits of their index.
+
+    Of these ``k`` tell ``2**k`` vectors apart, with real parts from ``re`` and imaginary parts from
+    ``im`` as in ``rotate_vectors``; the others are bits of a lane's number. Vector ``r`` becomes
+    the sum over all vectors ``c`` and all subsets ``f`` of the lanes' bits of coefficients times
+    vector ``c`` with these bits of its lanes' numbers flipped.
+
+    Args:
+        strides: ``k`` of them. lane_bits: ``2 - k`` of them.
+        table: from ``at`` on a vector of real parts and one of imaginary parts for each ``r``, of
+            these for each ``c``, of these for each ``f``.
+    """
+    signature = types.void(data, re, im, strides, lane_bits, table, at)
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data, re, im, strides, lane_bits, table, at = arguments
+        array, k, flips = signature.args[0], len(signature.args[3]), len(signature.args[4])
+        write = _Writer(context, builder, array)
+        places_re = write.corners(array, data, re, strides, k)
+        places_im = write.corners(array, data, im, strides, k)
+        # Each vector as it is, then with the lanes' bits flipped.
+        x = [write.load(place) for place in places_re]
+        y = [write.load(place) for place in places_im]
+        count = len(x)
+        for bit in range(flips):
+            both = write.flipped_at(x + y, builder.extract_value(lane_bits, bit))
+            x, y = x + both[: len(x)], y + both[len(x) :]
+
+        def coefficient(number: int) -> Any:
+            index = builder.add(at, ir.Constant(_I64, number * write.lanes))
+            return write.load(write.at(signature.args[5], table, index))
+
+        for r in range(count):
+            u = v = ir.Constant(write.vector, [0.0] * write.lanes)
+            for c in range(count):
+                for f in range(1 << flips):
+                    number = 2 * ((r * count + c << flips) + f)
+                    a, b = coefficient(number), coefficient(number + 1)
+                    p, q = x[c + count * f], y[c + count * f]
+                    u = write.sub(write.add(u, write.mul(a, p)), write.mul(b, q))
+                    v = write.add(write.add(v, write.mul(a, q)), write.mul(b, p))
+            write.store(u, places_re[r])
+            write.store(v, places_im[r])
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@intrinsic
 def permute_vectors(typingctx: Any, data: Any, base: Any, strides: Any, places: Any) -> Any:
-    """Moves vector ``r`` of ``2**k``, as in ``rotate_vectors``, to ``base + places[r]``; the places
-    are those of the vectors in another order."""
+    """Vector ``r`` of ``2**k``, as in ``rotate_vectors``, becomes that at ``base + places[r]``; the
+    places are those of the vectors in another order."""
     signature = types.void(data, base, strides, places)
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data, base, strides, places = arguments
         array, k = signature.args[0], len(signature.args[2])
         write = _Writer(context, builder, array)
-        x = [write.load(each) for each in write.corners(array, data, base, strides, k)]
-        to = context.make_array(signature.args[3])(context, builder, places).data
-        for r, value in enumerate(x):
-            place = builder.load(builder.gep(to, [ir.Constant(_I64, r)]))
-            write.store(value, write.at(array, data, builder.add(base, place)))
+        places = [write.element(signature.args[3], places, r) for r in range(1 << k)]
+        x = [write.load(write.at(array, data, builder.add(base, place))) for place in places]
+        for value, to in zip(x, write.corners(array, data, base, strides, k), strict=True):
+            write.store(value, to)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@intrinsic
+def permute_lanes(
+    typingctx: Any, data: Any, base: Any, strides: Any, places: Any, lanes: Any, others: Any
+) -> Any:
+    """Lane ``j`` of vector ``r`` of ``2**k`` becomes lane ``lanes[r, j]`` of the vector at
+    ``base + places[r]``, or where ``others[j]`` is set of that at ``base + places[16 + r]``.
+
+    Args:
+        places: int64. lanes: int32 ``(any * lanes,)``. others: int32 ``(lanes,)``.
+    """
+    signature = types.void(data, base, strides, places, lanes, others)
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data, base, strides, places, lanes, others = arguments
+        array, k = signature.args[0], len(signature.args[2])
+        write = _Writer(context, builder, array)
+        kind = ir.VectorType(_I32, write.lanes)
+        picked = builder.icmp_signed(
+            "!=", write.element(signature.args[5], others, 0, kind), ir.Constant(kind, None)
+        )
+        x = []
+        for r in range(1 << k):
+            order = write.element(signature.args[4], lanes, r * write.lanes, kind)
+            one, other = (
+                write.permuted(write.load(write.at(array, data, builder.add(base, place))), order)
+                for place in (write.element(signature.args[3], places, r + at) for at in (0, 16))
+            )
+            x.append(builder.select(picked, other, one))
+        for value, to in zip(x, write.corners(array, data, base, strides, k), strict=True):
+            write.store(value, to)
         return context.get_dummy_value()
 
     return signature, code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -29,18 +31,25 @@ FREE = ("a", "b", "c")
 
 
 def add_gate(
-    builder: CircuitBuilder, op: Op, controls: int, rng: np.random.Generator, free: float = 0.0
+    builder: CircuitBuilder,
+    op: Op,
+    controls: int,
+    rng: np.random.Generator,
+    free: float = 0.0,
+    among: Sequence[int] = (),
 ) -> None:
-    """A gate with random angles on random qubits, under as many controls as there is room for.
+    """A gate with random angles on random qubits (of all, or among some), under as many controls
+    as there is room for.
 
     Every fourth angle is a multiple of an eighth turn; of all, the share ``free`` has a parameter.
     """
     signature = SIGNATURES[op]
     assert signature.targets is not None
-    controls = min(controls, builder.num_qubits - signature.targets)
+    among = among or range(builder.num_qubits)
+    controls = min(controls, len(among) - signature.targets)
     if controls < 0:
         return
-    qubits = rng.permutation(builder.num_qubits)[: controls + signature.targets].tolist()
+    qubits = rng.permutation(among)[: controls + signature.targets].tolist()
     drawn = rng.uniform(-7, 7, signature.angles)
     even = np.round(drawn * 4 / np.pi) * np.pi / 4
     angles: list[Angle | float] = np.where(rng.random(len(drawn)) < 0.25, even, drawn).tolist()
@@ -57,14 +66,17 @@ def add_gate(
 def random_circuit(
     num_qubits: int, gates: int, rng: np.random.Generator, *, controls: int = 3, free: float = 0.0
 ) -> CircuitBuilder:
-    """Gates of all kinds with up to ``controls`` controls; with ``free``, all of ``FREE`` are
-    parameters."""
+    """Gates of all kinds with up to ``controls`` controls, some of them in runs on two qubits; with
+    ``free``, all of ``FREE`` are parameters."""
     builder = CircuitBuilder(num_qubits)
     for name in FREE if free else ():
         builder.parameter(name)
+    pair: Sequence[int] = ()
     for _ in range(gates):
+        if rng.random() < 0.2:
+            pair = () if pair else rng.permutation(num_qubits)[:2].tolist()
         op = UNITARY[rng.integers(len(UNITARY))]
-        add_gate(builder, op, int(rng.integers(controls + 1)), rng, free)
+        add_gate(builder, op, int(rng.integers(controls + 1)), rng, free, pair)
     return builder
 
 

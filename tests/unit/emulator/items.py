@@ -12,6 +12,8 @@ from openqse.program.circuit import Circuit
 from openqse_emulator.statevector import execute, program
 from openqse_emulator.statevector.canonical import (
     EXCHANGE,
+    FUSION,
+    FUSION_ROWS,
     PHASE1,
     PHASE2,
     PHASE_MANY,
@@ -34,7 +36,8 @@ class Items(NamedTuple):
         state = np.zeros(1 << len(self.names), dtype=complex)
         state[0] = 1
         for i in range(len(self.items)) if order is None else order:
-            state = applied(state, self.items[i].tolist(), self.values[i].tolist())
+            rows = self.values[i : i + FUSION_ROWS].ravel().tolist()
+            state = applied(state, self.items[i].tolist(), rows)
         numbers = np.concatenate([state.real, state.imag])
         return State(numbers, self.names, self.flips, self.signs).amplitudes()
 
@@ -48,7 +51,7 @@ def rewritten(
 ) -> Items:
     """The items of a circuit, which must not be more than there is said to be room for."""
     read = program.read(circuit)
-    space = execute.Workspace(read, np.float64, noisy)
+    space = execute.Workspace(read, noisy)
     space.rewrite(angles, noise)
     count = int(space.frame[0])
     assert count <= read.most_items
@@ -61,7 +64,11 @@ def rewritten(
 def applied(
     state: NDArray[np.complex128], item: list[int], value: list[complex]
 ) -> NDArray[np.complex128]:
-    """The state after an item, by the definition of its kind."""
+    """The state after an item, by the definition of its kind.
+
+    Args:
+        value: the numbers of its row, and of those that follow.
+    """
     kind, p, q, required = item
     x = np.arange(len(state))
     at_p, at_q = x >> p & 1 == 1, x >> q & 1 == 1
@@ -75,5 +82,13 @@ def applied(
         return state * single * np.where(at_p & at_q, value[2], 1)
     if kind == EXCHANGE:
         return state[np.where(at_p, x ^ (1 << q), x)]
+    if kind == FUSION:
+        if required:  # a further row of one
+            return state
+        matrix = np.reshape(value[:16], (4, 4))
+        row = at_p + 2 * at_q
+        others = x & ~(1 << p | 1 << q)
+        parts = [matrix[row, c] * state[others | (c & 1) << p | c >> 1 << q] for c in range(4)]
+        return np.sum(parts, axis=0)
     assert kind == PHASE_MANY
     return state * np.where(x & p == required, value[0], 1)

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqse.program.circuit import CircuitBuilder
-from openqse_emulator.statevector.canonical import ROTATION
+from openqse.program.gates import Op
+from openqse_emulator.statevector.canonical import FUSION, ROTATION
 from openqse_emulator.statevector.execute import NO_NOISE
 
 from . import reference
@@ -68,14 +69,43 @@ def test_items_are_the_same_for_all_parameters(
 
 
 def test_rotations_are_by_at_most_a_right_angle() -> None:
-    builder = CircuitBuilder(2)
-    for angle in (3.0, 0.1, -2.9, 5.0, 7.0, 3.1):
-        builder.ry(angle, 0).cz(0, 1)
+    builder = CircuitBuilder(3)
+    for i, angle in enumerate((3.0, 0.1, -2.9, 5.0, 7.0, 3.1)):
+        builder.ry(angle, 0).cz(0, 1 + i % 2)
     circuit = builder.build()
     found = rewritten(circuit, circuit.bind()[0])
     tangents = found.values[found.items[:, 0] == ROTATION, 0].real
     assert len(tangents) == 6
     assert np.abs(tangents).max() <= 1
+
+
+def kinds_of(builder: CircuitBuilder) -> list[int]:
+    circuit = builder.build()
+    found = rewritten(circuit, circuit.bind()[0])
+    assert_same_state(found.state(), reference.state(circuit))
+    numbers = (found.items[:, 0] == FUSION) & (found.items[:, 3] > 0)
+    return found.items[~numbers, 0].tolist()
+
+
+def test_any_unitary_of_two_qubits_is_one_item_with_the_gates_beside_it() -> None:
+    builder = CircuitBuilder(3).h(0).h(2)
+    builder.cx(0, 2).rz(0.3, 0).ry(0.4, 2).cx(2, 0).ry(0.5, 0).cx(0, 2).h(2).t(0)
+    assert kinds_of(builder) == [FUSION]
+
+
+def test_a_term_of_the_heisenberg_model_is_one_item() -> None:
+    builder = CircuitBuilder(2).x(0)
+    for op in (Op.RXX, Op.RYY, Op.RZZ):
+        builder.append(op, (0, 1), (0.3,))
+    assert kinds_of(builder) == [FUSION]
+
+
+def test_few_rounds_on_two_qubits_are_no_fusion() -> None:
+    interaction = CircuitBuilder(2).h(0).h(1).cx(0, 1).rz(0.3, 1).cx(0, 1)
+    exchanged = CircuitBuilder(2).h(0).cx(0, 1).cx(1, 0).cx(0, 1)
+    phases = CircuitBuilder(2).h(0).h(1).cz(0, 1).rz(0.1, 0).cp(0.3, 1, 0).rzz(0.2, 0, 1).cz(0, 1)
+    for builder in (interaction, exchanged, phases):
+        assert FUSION not in kinds_of(builder)
 
 
 def test_what_is_the_identity_has_no_items() -> None:

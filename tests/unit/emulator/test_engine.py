@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import tracemalloc
 import weakref
 from dataclasses import replace
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from openqse.errors import TaskCancelled
 from openqse.program.circuit import Circuit, CircuitBuilder
+from openqse.program.gates import Op
 from openqse_emulator import profile, warm
 from openqse_emulator.device import Emulator
 from openqse_emulator.profile import Engine
@@ -25,6 +27,7 @@ from . import reference
 from .circuits import (
     FREE,
     TOLERANCE,
+    add_gate,
     assert_same_state,
     never,
     parameter_values,
@@ -67,6 +70,27 @@ def test_state_is_the_references(
         state = team.evolve(team.prepare(circuit), circuit.bind(parameters)[0], never)
     assert state.numbers.dtype == dtype
     assert_same_state(state.amplitudes(), reference.state(circuit, parameters), dtype)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_gates_of_two_qubits_are_fused_wherever_these_are(engine: Engines, dtype: type) -> None:
+    """Within a vector's lanes, across, and beyond."""
+    rng = np.random.default_rng(5)
+    alone = engine(dtype, 1)
+    for p, q in itertools.permutations(range(7), 2):
+        builder = random_circuit(7, 12, rng)
+        for _ in range(3):
+            for gate in (Op.U, Op.SX):
+                add_gate(builder, gate, 0, rng, among=[p])
+                add_gate(builder, gate, 0, rng, among=[q])
+            builder.cx(p, q)
+        circuit = builder.build()
+        prepared = alone.prepare(circuit)
+        state = alone.evolve(prepared, circuit.bind()[0], never)
+        planned, _ = prepared.planned(circuit.bind()[0], True)
+        assert plan.MIX in planned.ops[:, plan.OP_KIND]
+        assert_same_state(state.amplitudes(), reference.state(circuit), dtype)
+        alone.give_back(state.numbers)
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from openqse.program.circuit import Circuit, CircuitBuilder
 from openqse_emulator.statevector import plan
-from openqse_emulator.statevector.canonical import EXCHANGE, PHASE1, PHASE2, ROTATION
+from openqse_emulator.statevector.canonical import EXCHANGE, FUSION, PHASE1, PHASE2, ROTATION
 from openqse_emulator.statevector.plan import Plan
 
 from . import reference
@@ -50,9 +50,11 @@ def test_every_item_that_does_something_is_in_one_operation(
     placed = [i for items in items_of(planned) for i in items]
     assert len(set(placed)) == len(placed)
     rotated: set[int] = set()
-    for i, (kind, p, q, _) in enumerate(found.items.tolist()):
-        if kind == ROTATION or (kind == EXCHANGE and p in rotated):
-            rotated |= {p, q} if kind == EXCHANGE else {p}
+    for i, (kind, p, q, row) in enumerate(found.items.tolist()):
+        if kind == FUSION and row:  # of its numbers alone
+            assert i not in placed
+        elif kind in (ROTATION, FUSION) or (kind == EXCHANGE and p in rotated):
+            rotated |= {p} if kind == ROTATION else {p, q}
             assert i in placed
         elif i not in placed:  # it acts on qubits that are zero
             assert kind in (PHASE1, PHASE2, EXCHANGE)
@@ -69,7 +71,7 @@ def test_operations_in_order_are_the_circuit(made: tuple[Circuit, Items, Plan]) 
 
 @settings(max_examples=80, deadline=None)
 @given(plans())
-def test_rotations_are_of_local_qubits(made: tuple[Circuit, Items, Plan]) -> None:
+def test_rotations_and_fusions_are_of_local_qubits(made: tuple[Circuit, Items, Plan]) -> None:
     _, found, planned = made
     operations = items_of(planned)
     for stage, local in zip(planned.stages, planned.local, strict=True):
@@ -82,6 +84,9 @@ def test_rotations_are_of_local_qubits(made: tuple[Circuit, Items, Plan]) -> Non
             if rotates:
                 assert kinds == {ROTATION}
                 assert {int(found.items[i, 1]) for i in operations[o]} <= set(local.tolist())
+            if planned.ops[o, plan.OP_KIND] == plan.MIX:
+                (fusion,) = operations[o]
+                assert set(found.items[fusion, 1:3].tolist()) <= set(local.tolist())
 
 
 @settings(max_examples=80, deadline=None)
@@ -91,8 +96,9 @@ def test_phases_that_no_outcome_depends_on_are_left_out(
 ) -> None:
     circuit, found, planned = made
     order = [i for items in items_of(planned) for i in items]
-    left_out = sorted(set(range(len(found.items))) - set(order))
-    assert not (found.items[left_out, 0] == ROTATION).any()
+    left_out = found.items[sorted(set(range(len(found.items))) - set(order))]
+    assert not (left_out[:, 0] == ROTATION).any()
+    assert left_out[left_out[:, 0] == FUSION, 3].all()
     probabilities = np.abs(found.state(order)) ** 2
     np.testing.assert_allclose(probabilities, np.abs(reference.state(circuit)) ** 2, atol=1e-12)
 
