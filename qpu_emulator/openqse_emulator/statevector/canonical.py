@@ -61,8 +61,8 @@ _MEASURE, _RESET = int(Op.MEASURE), int(Op.RESET)
 SHRINK, BRANCH = 64, 65
 
 #: What is known of a product of gates whatever its parameters are: that it is diagonal, or diagonal
-#: after an X, or real with determinant 1 (a rotation), or nothing.
-_DIAGONAL, _FLIPPED, _REAL, _GENERAL = 0, 1, 2, 3
+#: after an X, or real with determinant 1 (a rotation), or diagonal after such a one, or nothing.
+_DIAGONAL, _FLIPPED, _REAL, _TURNED, _GENERAL = range(5)
 
 _ROOT_HALF = 0.5**0.5
 _EPSILON = 1e-13
@@ -204,7 +204,7 @@ def _settle(out: Any, q: int) -> None:
         known[q, 1] = 0
     else:
         before, cosine, sine, first, second = euler(a, b, c, d)
-        if known[q, 1] or abs(before - 1) > _EPSILON:
+        if known[q, 0] == _GENERAL and (known[q, 1] or abs(before - 1) > _EPSILON):
             _emit_phase1(out, q, before)
         _emit_rotation(out, q, cosine, sine)
         _wait(out, q, first, 0j, 0j, second)
@@ -253,6 +253,8 @@ def _multiply(
         known[q, 0] = _DIAGONAL if before == kind else _FLIPPED
     elif before == _REAL and kind == _REAL:
         known[q, 0] = _REAL
+    elif before in (_REAL, _TURNED) and kind == _DIAGONAL:
+        known[q, 0] = _TURNED
     elif kind == _REAL and before == _DIAGONAL and not known_free and abs(e - h) < _EPSILON:
         known[q, 0] = _REAL  # what waited was a phase of the whole, which may go
         _wait(out, q, a, b, c, d)

@@ -564,7 +564,7 @@ def measured_alone(read: Program, state: State) -> Distribution:
 
 
 def _places(read: Program, state: State, entries: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the final measurements go, as ``measure.write_bits`` reads it.
+    """Where the final measurements go, as ``measure.spell`` reads it.
 
     Args:
         entries: int64 ``(measurements,)``, the bits of what is drawn.

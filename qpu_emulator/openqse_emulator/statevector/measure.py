@@ -17,6 +17,8 @@ from openqse_emulator.statevector.compiled import kernel
 #: Qubits of a chunk: 1024 amplitudes, whose probabilities stay in the first-level cache.
 CHUNK = 10
 _FEW = 32
+#: Outcomes that are written at a time.
+_TILE = 1024
 _BELOW_ONE = float(np.nextafter(1.0, 0.0))
 #: Most measured qubits whose joint distribution is tabulated instead of searched in the state.
 TABLE = 10
@@ -105,23 +107,33 @@ def spell(places: Any, spelling: Any) -> None:
 
 
 @kernel
-def write_bits(outcome: int, spelling: Any, row: Any) -> None:
-    """Writes an outcome into a row of ``Samples.memory``, and leaves its other bits alone."""
+def write_outcomes(outcomes: Any, spelling: Any, memory: Any) -> None:
+    """Writes outcomes into rows of ``Samples.memory``, and leaves their other bits alone.
+
+    Args:
+        outcomes: int64 ``(shots,)``.
+    """
+    shots, size = memory.shape
     last = spelling.shape[1] - 2
-    if last == 0:  # the bits of the outcome in order, all of the row
-        bits = np.uint64(outcome) ^ spelling[0, 0, 0]
-        for at in range(len(row)):
-            row[at] = np.uint8(bits)
-            bits >>= np.uint64(8)
-        return
-    for w in range(len(spelling)):
-        bits, written = spelling[w, last, 0], spelling[w, last + 1, 0]
-        for byte in range(last):
-            bits ^= spelling[w, byte, outcome >> (8 * byte) & 255]
-        for at in range(8 * w, min(8 * w + 8, len(row))):
-            row[at] = row[at] & ~np.uint8(written) | np.uint8(bits)
-            bits >>= np.uint64(8)
-            written >>= np.uint64(8)
+    words = np.empty(_TILE, dtype=np.uint64)
+    for begin in range(0, shots, _TILE):
+        count = min(_TILE, shots - begin)
+        for w in range(len(spelling)):
+            same, written = spelling[w, last, 0], spelling[w, last + 1, 0]
+            if last == 0:  # the bits of the outcome in order, all of the row
+                written = ~np.uint64(0)
+            for i in range(count):
+                outcome = outcomes[begin + i]
+                bits = np.uint64(outcome) if last == 0 else np.uint64(0)
+                for byte in range(last):
+                    bits ^= spelling[w, byte, outcome >> (8 * byte) & 255]
+                words[i] = bits ^ same
+            for at in range(8 * w, min(8 * w + 8, size)):
+                shift = np.uint64(8 * (at - 8 * w))
+                kept = ~np.uint8(written >> shift)
+                for i in range(count):
+                    row = begin + i
+                    memory[row, at] = memory[row, at] & kept | np.uint8(words[i] >> shift)
 
 
 @kernel
@@ -132,8 +144,10 @@ def read_table(cumulative: Any, starts: Any, draws: Any, spelling: Any, memory: 
         draws: float64 ``(shots,)``, uniform in [0, 1).
         memory: uint8 ``(shots, bytes)``, written.
     """
+    outcomes = np.empty(len(draws), dtype=np.int64)
     for shot in range(len(draws)):
-        write_bits(find(cumulative, starts, draws[shot]), spelling, memory[shot])
+        outcomes[shot] = find(cumulative, starts, draws[shot])
+    write_outcomes(outcomes, spelling, memory)
 
 
 @kernel
@@ -146,19 +160,20 @@ def read_state(
     """
     half = len(state) // 2
     size = min(1 << CHUNK, half)
-    chunks = np.empty(len(draws), dtype=np.int32)
+    outcomes = np.empty(len(draws), dtype=np.int64)  # at first, chunks
     ends = np.zeros(len(cumulative) + 1, dtype=np.int64)
     for shot in range(len(draws)):
         chunk = find(cumulative, starts, draws[shot])
-        chunks[shot] = chunk
+        outcomes[shot] = chunk
         ends[chunk + 1] += 1
     for chunk in range(len(cumulative)):
         ends[chunk + 1] += ends[chunk]
     order = np.empty(len(draws), dtype=np.int32)
     filled = ends[:-1].copy()
     for shot in range(len(draws)):
-        order[filled[chunks[shot]]] = shot
-        filled[chunks[shot]] += 1
+        chunk = outcomes[shot]
+        order[filled[chunk]] = shot
+        filled[chunk] += 1
     sums = np.empty(size, dtype=np.float64)
     inner = np.empty(size, dtype=np.int64)
     total = cumulative[-1]
@@ -181,7 +196,8 @@ def read_state(
             shot = order[k]
             # Rounding may leave a number a little outside of its chunk.
             draw = min(max((draws[shot] * total - below) / within, 0.0), _BELOW_ONE)
-            write_bits(base + find(sums, starts_here, draw), spelling, memory[shot])
+            outcomes[shot] = base + find(sums, starts_here, draw)
+    write_outcomes(outcomes, spelling, memory)
 
 
 # --- collapses -------------------------------------------------------------------------------

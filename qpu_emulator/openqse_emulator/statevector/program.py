@@ -171,8 +171,9 @@ def _fates(
 
 @kernel
 def _chained(opcodes: Any, controls: Any, operands: Any, offsets: Any, num_qubits: int) -> Any:
-    """Which CX gates are followed, on their target, by no gate on one qubit, which the Hadamard
-    gate of a controlled Z could join."""
+    """Which CX gates are better left as they are: those that are followed, on their target, by no
+    gate on one qubit, which the Hadamard gate of a controlled Z could join; and those that go on
+    with a ladder of such."""
     found = np.zeros(len(opcodes), dtype=np.bool_)
     joins = np.zeros(num_qubits, dtype=np.bool_)
     for i in range(len(opcodes) - 1, -1, -1):
@@ -187,6 +188,15 @@ def _chained(opcodes: Any, controls: Any, operands: Any, offsets: Any, num_qubit
             found[i] = not joins[operands[begin + 1]]
         for j in range(begin, end):
             joins[operands[j]] = False
+    ladder = np.zeros(num_qubits, dtype=np.bool_)  # whether such a CX was the last on a qubit
+    for i in range(len(opcodes)):
+        op, begin, end = opcodes[i], offsets[i], offsets[i + 1]
+        if op in (_BARRIER, _ID):
+            continue
+        if op == _X and controls[i] == 1:
+            found[i] |= ladder[operands[begin]]
+        for j in range(begin, end):
+            ladder[operands[j]] = found[i]
     return found
 
 
