@@ -164,6 +164,7 @@ class Emulator:
         shots: int,
         seed: int | None,
         stopped: Stopped,
+        first_shot: int = 0,
     ) -> Samples:
         """Samples a prepared program.
 
@@ -172,17 +173,20 @@ class Emulator:
             shots: for each of the ``k`` sets.
             seed: from 0 to 2^64 - 1; equal seeds give equal samples, whatever the number of
                 threads; None draws one.
+            first_shot: the number of the first of these shots. Slices of a run, each from the shot
+                at which the one before ended, give the samples of the run, if they have its seed.
 
         Raises:
-            ArgumentError: parameters of the wrong shape, fewer than one shot, or a seed out
-                of range.
+            ArgumentError: parameters of the wrong shape, fewer than one shot, or a seed or a first
+                shot out of range.
             NotSupported: more shots than the profile allows, or see ``prepare``.
             TaskCancelled: ``stopped`` was true.
             DeviceError: memory ran out.
         """
-        if shots < 1 or (seed is not None and not 0 <= seed < 2**64):
+        in_range = seed is None or 0 <= seed < 2**64
+        if shots < 1 or not in_range or not 0 <= first_shot < 2**62:
             raise ArgumentError(
-                f"{shots} shots with seed {seed}",
+                f"{shots} shots from number {first_shot} with seed {seed}",
                 layer="device",
                 remedy="Give at least one shot, and a seed from 0 to 2^64 - 1 or none",
             )
@@ -202,7 +206,7 @@ class Emulator:
         chosen = self._choose(prepared, angles, shots)
         try:
             memory = np.zeros((len(angles), shots, -(-circuit.num_clbits // 8)), np.uint8)
-            self._sample(prepared, chosen, parameters, angles, seed, memory, stopped)
+            self._sample(prepared, chosen, parameters, angles, seed, first_shot, memory, stopped)
         except MemoryError as error:
             raise _out_of_memory(chosen) from error
         time = len(angles) * shots * prepared.shot_ns
@@ -215,19 +219,20 @@ class Emulator:
         parameters: NDArray[np.float64],
         angles: NDArray[np.float64],
         seed: int,
+        first_shot: int,
         memory: NDArray[np.uint8],
         stopped: Stopped,
     ) -> None:
         """Writes the samples of each set, readout errors included."""
 
         def uniforms(of_set: int) -> Uniforms:
-            return Uniforms(seed, of_set)
+            return Uniforms(seed, of_set, first_shot)
 
         if chosen.method == "stabilizer":
             for i, row in enumerate(angles):
                 program = prepared.clifford(row)
                 memory[i] = stabilizer.sample(
-                    program, prepared.errors, memory.shape[1], (seed, i), stopped
+                    program, prepared.errors, memory.shape[1], (seed, i), stopped, first_shot
                 )
             return
         dense = None if chosen.method == "density" else prepared.dense

@@ -16,12 +16,18 @@ class Uniforms:
     drawn with others or alone.
     """
 
-    def __init__(self, seed: int, of_set: int = 0) -> None:
+    def __init__(self, seed: int, of_set: int = 0, origin: int = 0) -> None:
+        """
+        Args:
+            origin: the number that ``draw`` counts from: the first shot of a slice.
+        """
         self._seed = seed
         self._set = of_set
+        self._origin = origin
 
     def draw(self, stream: int, first: int, count: int) -> NDArray[np.float64]:
         """Numbers ``first`` to ``first + count`` of a stream, float64 ``(count,)``."""
+        first += self._origin
         skipped = first % 4  # a counter gives four numbers
         generator = _own_generator()
         generator.bit_generator.state = {

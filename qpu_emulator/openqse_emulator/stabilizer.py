@@ -24,8 +24,10 @@ from openqse.program.observable import PauliSum
 from openqse_emulator.noise import Channel, Kind, misread
 from openqse_emulator.statevector.team import Stopped, go_on
 
-#: Shots that are drawn at a time, each slice with random numbers of its own.
-SLICE = 1024
+#: Shots that are drawn at a time, each block with random numbers of its own. What stim draws for a
+#: shot depends on how many others there are: so a block is drawn whole, whatever is asked of it.
+#: stim has no smaller one: a vector's bits are shots.
+BLOCK = 256
 
 #: How far from a quarter turn an angle may be, radians.
 _TOLERANCE = 1e-9
@@ -55,8 +57,8 @@ class Program:
 
 
 def program_bytes(num_qubits: int, measurements: int, num_clbits: int) -> int:
-    """Memory that sampling takes, roughly: a tableau, and a slice's records, bits and uniforms."""
-    return num_qubits**2 // 2 + SLICE * (measurements + 9 * num_clbits)
+    """Memory that sampling takes, roughly: a tableau, and a block's records, bits and uniforms."""
+    return num_qubits**2 // 2 + BLOCK * (measurements + 9 * num_clbits)
 
 
 def is_clifford(circuit: Circuit, angles: NDArray[np.float64] | None) -> bool:
@@ -110,12 +112,14 @@ def sample(
     shots: int,
     seed: tuple[int, int],
     stopped: Stopped,
+    first: int = 0,
 ) -> NDArray[np.uint8]:
-    """Samples a program, in slices of ``SLICE`` shots.
+    """Samples a program, in blocks of ``BLOCK`` shots.
 
     Args:
         errors: as ``noise.readout_errors`` gives them.
         seed: from 0 to 2^64 - 1, and the number of a set of parameters.
+        first: the number of the first shot.
 
     Returns:
         uint8 ``(shots, ceil(num_clbits / 8))``, as in ``Samples``.
@@ -124,19 +128,21 @@ def sample(
         TaskCancelled: ``stopped`` was true.
     """
     memory = np.empty((shots, -(-program.num_clbits // 8)), dtype=np.uint8)
-    for index, begin in enumerate(range(0, shots, SLICE)):
+    for block in range(first // BLOCK, -(-(first + shots) // BLOCK)):
         go_on(stopped)
-        rows = memory[begin : begin + SLICE]
-        key = sha256(b"%d %d %d" % (*seed, index)).digest()
+        begin = block * BLOCK - first  # of the block, in the memory
+        rows = memory[max(begin, 0) : begin + BLOCK]
+        wanted = slice(max(-begin, 0), max(-begin, 0) + len(rows))
+        key = sha256(b"%d %d %d" % (*seed, block)).digest()
         sampler = program.circuit.compile_sampler(
             seed=int.from_bytes(key[:8], "little"), reference_sample=program.reference
         )
         bits = np.zeros((len(rows), program.num_clbits), dtype=np.bool_)
-        bits[:, program.clbits] = sampler.sample(len(rows))[:, program.records]
+        bits[:, program.clbits] = sampler.sample(BLOCK)[wanted][:, program.records]
         rows[:] = np.packbits(bits, axis=1, bitorder="little")
         if errors.any():
             rng = np.random.default_rng(int.from_bytes(key[8:], "little"))
-            misread(rows, errors, rng.random(bits.shape))
+            misread(rows, errors, rng.random((BLOCK, program.num_clbits))[wanted])
     return memory
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from openqse.program.circuit import Circuit
+from openqse.program.circuit import Circuit, CircuitBuilder
 from openqse_emulator import profile
 from openqse_emulator.device import Emulator
 from openqse_emulator.profile import Engine, Method, Noise, Precision
 from openqse_emulator.randomness import Uniforms
 
-from .circuits import FREE, never, random_circuit
+from .circuits import never, random_circuit
 
+PAULI = Noise(one_qubit=0.02, two_qubit=0.04, zero_as_one=(0.02,))
 NOISE = Noise(one_qubit=0.02, two_qubit=0.04, t1_ns=(20_000,), zero_as_one=(0.02,))
 
 
@@ -32,6 +33,13 @@ def dynamic() -> Circuit:
     return builder.measure_all().build()
 
 
+def clifford() -> Circuit:
+    builder = CircuitBuilder(5)
+    for q in range(4):
+        builder.h(q).s(q).cx(q, q + 1)
+    return builder.measure_all().build()
+
+
 PROGRAMS: dict[str, tuple[Method, Circuit, Noise, int]] = {
     "sampling": ("statevector", plain(), Noise(), 1),
     "misread": ("statevector", plain(), Noise(zero_as_one=(0.1,)), 1),
@@ -41,20 +49,40 @@ PROGRAMS: dict[str, tuple[Method, Circuit, Noise, int]] = {
     "trajectories": ("trajectories", plain(), NOISE, 2),
     "dynamic trajectories": ("trajectories", dynamic(), NOISE, 1),
     "density": ("density", dynamic(), NOISE, 2),
+    "stabilizer": ("stabilizer", clifford(), PAULI, 2),
 }
 
 
+def cut(whole: int, lengths: list[int]) -> Iterator[tuple[int, int]]:
+    """Pieces ``(begin, count)`` of these lengths, over and over, that make a whole."""
+    begin = i = 0
+    while begin < whole:
+        count = min(lengths[i % len(lengths)], whole - begin)
+        yield begin, count
+        begin, i = begin + count, i + 1
+
+
 def sampled(
-    name: str, shots: int, seed: int = 42, threads: int = 1, precision: Precision = "double"
+    name: str,
+    shots: int,
+    seed: int = 42,
+    threads: int = 1,
+    precision: Precision = "double",
+    slices: Sequence[int] = (),
 ) -> NDArray[np.uint8]:
+    """The memory of a run, in one or in slices of these lengths, over and over."""
     method, circuit, noise, sets = PROGRAMS[name]
     engine = Engine(method, precision, threads)
     emulator = Emulator(replace(profile.load(), engine=engine, noise=noise))
-    parameters = np.random.default_rng(9).uniform(-3, 3, (sets, len(FREE)))
-    found = emulator.run(emulator.prepare(circuit), parameters, shots, seed, never)
+    parameters = np.random.default_rng(9).uniform(-3, 3, (sets, len(circuit.parameters)))
+    prepared = emulator.prepare(circuit)
+    parts = [
+        emulator.run(prepared, parameters, count, seed, never, first_shot=begin)
+        for begin, count in cut(shots, slices or [shots])
+    ]
     emulator.close()
-    assert found.method.startswith(method)
-    return found.memory
+    assert all(part.method.startswith(method) for part in parts)
+    return np.concatenate([part.memory for part in parts], axis=1)
 
 
 @pytest.mark.parametrize("precision", ["double", "single"])
@@ -68,10 +96,10 @@ def test_number_of_threads_is_of_no_matter(name: str, precision: Precision) -> N
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_fewer_shots_are_the_first_of_more(name: str) -> None:
-    many = sampled(name, 200)
-    for shots in (1, 77):
-        np.testing.assert_array_equal(sampled(name, shots), many[:, :shots])
+def test_slices_are_of_no_matter(name: str) -> None:
+    whole = sampled(name, 600)
+    np.testing.assert_array_equal(sampled(name, 600, slices=(1, 300, 77)), whole)
+    np.testing.assert_array_equal(sampled(name, 77), whole[:, :77])
 
 
 def test_sets_of_a_batch_draw_numbers_of_their_own() -> None:
@@ -82,15 +110,6 @@ def test_sets_of_a_batch_draw_numbers_of_their_own() -> None:
     emulator.close()
     assert (memory[0] != memory[1]).any()
     assert (memory[1] != memory[2]).any()
-
-
-def cut(whole: int, lengths: list[int]) -> Iterator[tuple[int, int]]:
-    """Pieces ``(begin, count)`` of these lengths, over and over, that make a whole."""
-    begin = i = 0
-    while begin < whole:
-        count = min(lengths[i % len(lengths)], whole - begin)
-        yield begin, count
-        begin, i = begin + count, i + 1
 
 
 @given(

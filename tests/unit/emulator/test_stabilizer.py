@@ -201,16 +201,16 @@ def test_equal_seeds_give_equal_samples_of_different_slices() -> None:
         angles = circuit.angle_constants[operation.angles.start : operation.angles.stop]
         builder.append(operation.op, operation.qubits, angles, controls=operation.controls)
     circuit = builder.h(0).measure_all().build()
-    shots = 2 * stabilizer.SLICE + 10
+    shots = 2 * stabilizer.BLOCK + 10
     first = sample(circuit, shots, 7, **PAULI_NOISE, zero_as_one=(0.1,))
     np.testing.assert_array_equal(
         sample(circuit, shots, 7, **PAULI_NOISE, zero_as_one=(0.1,)), first
     )
     np.testing.assert_array_equal(
-        sample(circuit, stabilizer.SLICE, 7, **PAULI_NOISE, zero_as_one=(0.1,)),
-        first[: stabilizer.SLICE],
+        sample(circuit, stabilizer.BLOCK, 7, **PAULI_NOISE, zero_as_one=(0.1,)),
+        first[: stabilizer.BLOCK],
     )
-    assert (first[: stabilizer.SLICE] != first[stabilizer.SLICE : 2 * stabilizer.SLICE]).any()
+    assert (first[: stabilizer.BLOCK] != first[stabilizer.BLOCK : 2 * stabilizer.BLOCK]).any()
     assert (sample(circuit, shots, 2**64 - 1, **PAULI_NOISE) != first).any()
 
 
@@ -238,7 +238,7 @@ def test_it_stops_between_slices_and_operations() -> None:
         return len(asked) == 3
 
     with pytest.raises(TaskCancelled):
-        stabilizer.sample(program, np.zeros((2, 2)), 10 * stabilizer.SLICE, (1, 0), stopped)
+        stabilizer.sample(program, np.zeros((2, 2)), 10 * stabilizer.BLOCK, (1, 0), stopped)
     assert len(asked) == 3
     observable = random_observable(2, 9, np.random.default_rng(1))
     asked.clear()
