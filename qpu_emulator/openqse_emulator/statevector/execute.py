@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -460,33 +461,12 @@ class Engine:
 
     def _pass(self, numbers: NDArray[Any], job: Any, stopped: Stopped) -> None:
         """Calls ``job(begin, end)`` for all chunks of a state."""
-        chunks = chunks_of(numbers)
-        pieces = min(_PIECES, -(-chunks // 4))
-        bounds = [chunks * i // pieces for i in range(pieces + 1)]
-        self.team.each(pieces, lambda _, i: job(bounds[i], bounds[i + 1]), stopped)
+        pieces = pieces_of(numbers)
+        self.team.each(len(pieces), lambda _, i: job(*pieces[i]), stopped)
 
     def measured(self, read: Program, state: State, stopped: Stopped) -> Distribution:
         """The distribution of the final measurements; keeps the state if it needs it."""
-        bits = state.names[read.final_qubits]
-        if len(bits) > measure.TABLE:
-            weights = np.zeros(chunks_of(state.numbers))
-            self._pass(
-                state.numbers,
-                lambda begin, end: measure.weigh(state.numbers, begin, end, weights),
-                stopped,
-            )
-            return Distribution(state, weights, _places(read, state, bits), read)
-        pieces = np.zeros((_PIECES, 1 << len(bits)))
-        chunks = chunks_of(state.numbers)
-        self._pass(
-            state.numbers,
-            lambda begin, end: measure.tabulate(
-                state.numbers, begin, end, bits, pieces[begin * _PIECES // chunks]
-            ),
-            stopped,
-        )
-        places = _places(read, state, np.arange(len(bits)))
-        return Distribution(None, pieces.sum(axis=0), places, read)
+        return _measured(read, state, lambda job: self._pass(state.numbers, job, stopped))
 
     def weigh_bit(self, numbers: NDArray[Any], bit: int, stopped: Stopped) -> tuple[float, float]:
         weights = np.zeros((chunks_of(numbers), 2))
@@ -551,16 +531,33 @@ def norm(state: State) -> float:
 
 
 def measured_alone(read: Program, state: State) -> Distribution:
-    """The distribution of the final measurements of a small state, found by one thread."""
-    bits = state.names[read.final_qubits]
-    chunks = chunks_of(state.numbers)
+    """The distribution of the final measurements, found by one thread."""
+
+    def each(job: Callable[[int, int], None]) -> None:
+        for begin, end in pieces_of(state.numbers):
+            job(begin, end)
+
+    return _measured(read, state, each)
+
+
+def _measured(
+    read: Program, state: State, each: Callable[[Callable[[int, int], None]], None]
+) -> Distribution:
+    """The distribution of the final measurements; ``each`` makes a pass over the state's pieces."""
+    numbers, bits = state.numbers, state.names[read.final_qubits]
+    chunks = chunks_of(numbers)
     if len(bits) > measure.TABLE:
         weights = np.zeros(chunks)
-        measure.weigh(state.numbers, 0, chunks, weights)
+        each(lambda begin, end: measure.weigh(numbers, begin, end, weights))
         return Distribution(state, weights, _places(read, state, bits), read)
-    table = np.zeros(1 << len(bits))
-    measure.tabulate(state.numbers, 0, chunks, bits, table)
-    return Distribution(None, table, _places(read, state, np.arange(len(bits))), read)
+    pieces = len(pieces_of(numbers))
+    tables = np.zeros((pieces, 1 << len(bits)))
+    each(
+        lambda begin, end: measure.tabulate(
+            numbers, begin, end, bits, tables[begin * pieces // chunks]
+        )
+    )
+    return Distribution(None, tables.sum(axis=0), _places(read, state, np.arange(len(bits))), read)
 
 
 def _places(read: Program, state: State, entries: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -575,6 +572,14 @@ def _places(read: Program, state: State, entries: NDArray[np.int64]) -> NDArray[
 
 def state_of(numbers: NDArray[Any], space: Workspace) -> State:
     return State(numbers, space.known[:, 2].copy(), int(space.frame[1]), int(space.frame[2]))
+
+
+def pieces_of(numbers: NDArray[Any]) -> list[tuple[int, int]]:
+    """The chunks of each piece of a state, first and after last."""
+    chunks = chunks_of(numbers)
+    pieces = min(_PIECES, -(-chunks // 4))
+    bounds = [chunks * i // pieces for i in range(pieces + 1)]
+    return list(itertools.pairwise(bounds))
 
 
 def chunks_of(numbers: NDArray[Any]) -> int:
