@@ -138,6 +138,12 @@ class DeviceError(OpenQSEError):
     code = "device"
 
 
+class StorageError(OpenQSEError):
+    """A journal cannot be written, so nothing is done that would have to be recorded."""
+
+    code = "storage"
+
+
 class SlurmError(OpenQSEError):
     """Slurm could not be asked, or does not confirm what a job claims."""
 

@@ -504,8 +504,13 @@ _session = os.urandom(8)
 _counter = 0
 
 
+def session_id() -> bytes:
+    """8 bytes that no other process chooses, with which all its task ids begin."""
+    return _session
+
+
 def _task_id() -> bytes:
-    """16 bytes that no other process chooses."""
+    """16 bytes that no other process chooses: the session, and a number that grows."""
     global _session, _counter
     _counter += 1
     return _session + _counter.to_bytes(8, "big")

@@ -4,10 +4,15 @@ A process has one socket for each QPU, on which tasks go out and results come in
 the node agent itself says what the job holds and who is alive. Nobody but the callers drives them:
 whoever waits for a result takes in what arrives, so a result costs no second wake-up in a
 background thread. Of several waiting threads one takes in and the others are told.
+
+What is on its way may be lost: a connection breaks, an agent dies. So every second the client
+claims what is old: it names its unanswered tasks, and the QPU agent says which of them it has under
+way. What else is still unanswered then is sent again; task ids see to it that it counts once.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -15,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import zmq
@@ -23,6 +29,7 @@ from openqse.device import Capabilities
 from openqse.errors import (
     AgentUnavailable,
     DeadlineExceeded,
+    LimitExceeded,
     NoLease,
     OpenQSEError,
     ProtocolError,
@@ -31,7 +38,7 @@ from openqse.errors import (
     UnknownProgram,
     from_wire,
 )
-from openqse.qpu import QPU, Future, Lease, Request
+from openqse.qpu import QPU, Future, Lease, Request, session_id
 from openqse.wire import limits
 from openqse.wire.frames import (
     Frame,
@@ -45,17 +52,30 @@ from openqse.wire.frames import (
 from openqse.wire.messages import Header, Kind, header
 from openqse.wire.tasks import decode_outcome, encode_work
 
-#: Seconds of silence after which a waiting client asks whether the agents are alive.
-PING_AFTER = 1.0
-#: Seconds without any answer after which the node agent counts as lost.
-LOST_AFTER = 5.0
+log = logging.getLogger("openqse")
+
+#: Seconds after which a waiting client asks after unanswered tasks, and whether the agents live.
+ASK_EVERY = 1.0
+#: Seconds of silence after which the user is told what the program waits for.
+TELL_AFTER = 5.0
+#: Seconds of silence after which an agent counts as lost: time to restart it, or for a network to
+#: come back.
+PATIENCE = 30.0
 #: How often a task is sent again because its QPU agent was restarted or had dropped its program.
 MAX_RESENDS = 5
 
 #: Tasks that follow each other at once are sent together, up to this many.
 _BURST = 32
 
+#: Bytes of a session's id at the beginning of a task's.
+_SESSION = 8
+
 _POLLIN = int(zmq.POLLIN)
+
+
+def _number(task: bytes) -> int:
+    """The number of a task within its session."""
+    return int.from_bytes(task[_SESSION:], "big")
 
 
 @dataclass(slots=True, eq=False)
@@ -66,19 +86,41 @@ class _Pending:
     request: Request
     uplink: _Uplink
     deadline: float | None
+    sent: float
+    size: int = 0
     resends: int = 0
+    cancelled: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class _Uplink:
-    """One of the job's QPUs: the socket to it and what this process knows of it."""
+    """One of the job's QPUs: the socket to it and what this process knows of it.
+
+    Attributes:
+        in_flight, size: unanswered tasks, and the bytes of their messages.
+        taken, taken_size: numbers of the answers that the QPU agent may forget, and their bytes.
+        claimed: tasks of the last claim. asked: when the first question went out that nothing was
+            heard after; None if nothing is open.
+        trouble: what the node agent says of the QPU agent. told: whether the user knows.
+    """
 
     lease: Lease
     capabilities: Capabilities
     window: int
     socket: zmq.Socket[bytes]
     in_flight: int = 0
+    size: int = 0
     programs: set[bytes] = field(default_factory=set)
+    taken: list[int] = field(default_factory=list)
+    taken_size: int = 0
+    claimed: list[bytes] = field(default_factory=list)
+    asked: float | None = None
+    trouble: OpenQSEError | None = None
+    told: bool = False
+
+
+def _is_of(uplink: _Uplink | None, pending: _Pending) -> bool:
+    return pending.uplink is uplink
 
 
 class Connection:
@@ -93,8 +135,8 @@ class Connection:
         self._outbox: deque[tuple[zmq.Socket[bytes], list[Frame]]] = deque()
         self._pending: dict[bytes, _Pending] = {}
         self._uplinks: dict[str, _Uplink] = {}
-        self._last_heard = time.monotonic()
-        self._last_ping = 0.0
+        self._last_asked = time.monotonic()
+        self._node_asked: float | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller = zmq.Poller()
         self._poller.register(self._wake, zmq.POLLIN)
@@ -112,16 +154,21 @@ class Connection:
 
     def _connect(self, path: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
-        limits.apply(socket, linger_ms=200)
-        socket.setsockopt(zmq.RCVTIMEO, int(PING_AFTER * 1000))
+        limits.apply(socket, linger_ms=200, unsent=0)
+        socket.setsockopt(zmq.RCVTIMEO, int(ASK_EVERY * 1000))
         socket.connect(f"ipc://{path}")
         self._poller.register(socket, zmq.POLLIN)
         return socket
 
     def _hello(self, timeout: float) -> None:
-        self._control.send_multipart(encode(header(Kind.HELLO, b"hello")))
-        if not self._control.poll(int(timeout * 1000)):
-            raise self._no_answer(timeout)
+        deadline = time.monotonic() + timeout
+        while True:  # an agent that is restarted meanwhile has not heard it
+            self._control.send_multipart(encode(header(Kind.HELLO, b"hello")))
+            left = deadline - time.monotonic()
+            if self._control.poll(math.ceil(max(0.0, min(left, ASK_EVERY)) * 1000)):
+                break
+            if left <= ASK_EVERY:
+                raise self._no_answer(timeout)
         frames = self._control.recv_multipart()
         head, body = decode_header(frames), decode_body(frames)
         if head.kind == Kind.ERROR:
@@ -157,7 +204,8 @@ class Connection:
 
     def submit(self, uplink: _Uplink, request: Request, future: Future[Any], more: bool) -> None:
         """Sends a task, with ``more`` not before others follow; waits while the window is full."""
-        deadline = None if request.timeout is None else time.monotonic() + request.timeout
+        now = time.monotonic()
+        deadline = None if request.timeout is None else now + request.timeout
         if uplink.in_flight >= uplink.window and not self.wait(
             lambda: uplink.in_flight < uplink.window, request.timeout
         ):
@@ -165,19 +213,46 @@ class Connection:
                 f"{uplink.window} tasks are unanswered and none ended within the timeout",
                 remedy="Wait for results before submitting more, or allow more time",
             )
-        pending = _Pending(future, request, uplink, deadline)
+        pending = _Pending(future, request, uplink, deadline, now)
         frames = self._frames(pending)
+        pending.size = sum(map(len, frames))
+        if uplink.in_flight and uplink.size + pending.size > limits.BYTES_IN_FLIGHT:
+            frames = self._wait_for_bytes(pending)
         self._pending[future.key] = pending
         uplink.in_flight += 1
+        uplink.size += pending.size
         self._outbox.append((uplink.socket, frames))
         if not more or len(self._outbox) >= _BURST:
             self._send_out()
+
+    def _wait_for_bytes(self, pending: _Pending) -> list[Frame]:
+        """Waits until a task's message may be on its way beside the others; its frames."""
+        uplink, request = pending.uplink, pending.request
+        self._send_out()
+        if not self.wait(
+            lambda: not uplink.in_flight or uplink.size + pending.size <= limits.BYTES_IN_FLIGHT,
+            request.timeout,
+        ):
+            raise DeadlineExceeded(
+                f"{uplink.size} bytes of tasks are unanswered and none ended within the timeout",
+                remedy="Wait for results before submitting more, or allow more time",
+            )
+        return self._frames(pending)
 
     def _frames(self, pending: _Pending) -> list[Frame]:
         request, uplink = pending.request, pending.uplink
         work, lease = request.work, uplink.lease
         new = work.program not in uplink.programs
+        if new and len(request.program.encoded) > limits.MAX_PROGRAM_BYTES:
+            raise LimitExceeded(
+                f"a program of {len(request.program.encoded)} bytes; at most "
+                f"{limits.MAX_PROGRAM_BYTES} are taken",
+                remedy="Divide it into several programs",
+                limit="MAX_PROGRAM_BYTES",
+            )
         body, buffers = encode_work(work, request.program.encoded if new else None)
+        if uplink.taken:
+            body["taken"], uplink.taken, uplink.taken_size = uplink.taken, [], 0
         left = 0.0
         if pending.deadline is not None:
             left = max(pending.deadline - time.monotonic(), 1e-3)
@@ -198,9 +273,15 @@ class Connection:
         """Asks that a task be cancelled."""
         pending = self._pending.get(future.key)
         if pending is not None:
-            lease = pending.uplink.lease
-            head = header(Kind.CANCEL, future.key, lease=lease.id, generation=lease.generation)
-            self._post(pending.uplink.socket, encode(head))
+            pending.cancelled = True
+            self._post(pending.uplink.socket, self._cancellation(pending))
+
+    @staticmethod
+    def _cancellation(pending: _Pending) -> list[Frame]:
+        lease = pending.uplink.lease
+        return encode(
+            header(Kind.CANCEL, pending.future.key, lease=lease.id, generation=lease.generation)
+        )
 
     def _post(self, socket: zmq.Socket[bytes], frames: list[Frame]) -> None:
         self._outbox.append((socket, frames))
@@ -237,8 +318,7 @@ class Connection:
             return True
         now = time.monotonic()
         deadline = None if timeout is None else now + timeout
-        self._last_heard = now  # silence counts from the first moment that somebody listens
-        left = PING_AFTER
+        left = ASK_EVERY
         while True:
             if self._lock.acquire(blocking=False):
                 try:
@@ -258,7 +338,7 @@ class Connection:
             if ready():
                 break
             if deadline is not None:
-                left = min(PING_AFTER, deadline - time.monotonic())
+                left = min(ASK_EVERY, deadline - time.monotonic())
                 if left <= 0:
                     return False
         self._send_out()  # what another thread may have left
@@ -267,77 +347,182 @@ class Connection:
     def _pump(self, timeout: float, ready: Callable[[], object]) -> None:
         """Takes in what has arrived, waiting for it up to ``timeout`` seconds."""
         self._flush()
-        if len(self._uplinks) == 1 and timeout == PING_AFTER and threading.active_count() == 1:
+        if len(self._uplinks) == 1 and timeout == ASK_EVERY and threading.active_count() == 1:
             # Nobody else to listen to: a plain receive is cheaper than a poll.
             (uplink,) = self._uplinks.values()
             try:
-                self._receive(uplink.socket.recv_multipart())
+                self._receive(uplink.socket.recv_multipart(), uplink)
             except zmq.Again:
-                pass
+                self._drain(self._control, None, lambda: False)
             else:
-                self._last_heard = time.monotonic()
-                self._drain(uplink.socket, ready)
-                return
-            sockets: list[Any] = [self._control]
+                self._drain(uplink.socket, uplink, ready)
         else:
-            sockets = [socket for socket, _ in self._poller.poll(math.ceil(timeout * 1000))]
-        for socket in sockets:
-            if socket == self._wake:
+            ready_now = {socket for socket, _ in self._poller.poll(math.ceil(timeout * 1000))}
+            if self._wake in ready_now:
                 os.eventfd_read(self._wake)
                 self._flush()
-            elif self._drain(socket, lambda: False):
-                self._last_heard = time.monotonic()
-        self._check_alive()
-
-    def _drain(self, socket: zmq.Socket[bytes], ready: Callable[[], object]) -> bool:
-        """Takes in what a socket has, at least until ``ready()``; whether it had anything."""
-        heard = False
-        while not (heard and ready()) and int(socket.getsockopt(zmq.EVENTS)) & _POLLIN:
-            heard = True
-            self._receive(socket.recv_multipart())
-        return heard
-
-    def _check_alive(self) -> None:
+            if self._control in ready_now:
+                self._drain(self._control, None, lambda: False)
+            for uplink in self._uplinks.values():
+                if uplink.socket in ready_now:
+                    self._drain(uplink.socket, uplink, lambda: False)
         now = time.monotonic()
-        if now - self._last_heard > LOST_AFTER:
-            self._fail(lambda pending: True, self._no_answer(LOST_AFTER))
-        elif now - max(self._last_heard, self._last_ping) >= PING_AFTER * 0.9:
-            self._last_ping = now
-            for uplink in {
-                pending.uplink.lease.qpu: pending.uplink for pending in self._pending.values()
-            }.values():
-                head = header(Kind.PING, uplink.lease.qpu.encode(), lease=uplink.lease.id)
+        if now - self._last_asked >= ASK_EVERY * 0.9 and not ready():
+            self._last_asked = now
+            self._ask(now)
+
+    def _drain(
+        self, socket: zmq.Socket[bytes], uplink: _Uplink | None, ready: Callable[[], object]
+    ) -> None:
+        """Takes in what a socket has, until ``ready()``."""
+        while not ready() and int(socket.getsockopt(zmq.EVENTS)) & _POLLIN:
+            self._receive(socket.recv_multipart(), uplink)
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    def _ask(self, now: float) -> None:
+        """Claims what has been unanswered for long, and gives up what has been for too long."""
+        unanswered: dict[str, list[_Pending]] = {}
+        for pending in list(self._pending.values()):
+            unanswered.setdefault(pending.uplink.lease.qpu, []).append(pending)
+        for name, all_pending in unanswered.items():
+            uplink = self._uplinks[name]
+            old = [p.future.key for p in all_pending if now - p.sent >= ASK_EVERY * 0.9]
+            if not old:
+                continue
+            if uplink.asked is None:
+                uplink.asked = now
+            silence = now - uplink.asked
+            if silence >= PATIENCE:
+                self._fail(partial(_is_of, uplink), self._lost(uplink))
+                uplink.asked = None
+                continue
+            if silence >= TELL_AFTER:
+                self._tell(uplink)
+            if silence > 0:  # is it the node agent, the QPU agent, or the lease?
+                if self._node_asked is None:
+                    self._node_asked = now
+                head = header(Kind.PING, name.encode(), lease=uplink.lease.id)
                 self._control.send_multipart(encode(head))
+            uplink.claimed = old
+            self._claim(uplink, [p.future.key for p in all_pending])
+
+    @staticmethod
+    def _claim(uplink: _Uplink, tasks: list[bytes]) -> None:
+        lease, session = uplink.lease, tasks[0][:_SESSION]
+        head = header(Kind.CLAIM, session, lease=lease.id, generation=lease.generation)
+        send(uplink.socket, encode(head, {"unanswered": list(map(_number, tasks))}))
+
+    def _tell(self, uplink: _Uplink) -> None:
+        """Tells the user, once for each silence, what the program waits for."""
+        if not os.path.exists(self._path):
+            self._fail(
+                lambda pending: True,
+                NoLease(
+                    "the job's sockets on this node are gone",
+                    layer="node agent",
+                    remedy="The job has ended or its leases were revoked; submit it again",
+                ),
+            )
+        elif not uplink.told:
+            uplink.told = True
+            log.warning("%s; waiting up to %d s for it", self._lost(uplink).message, PATIENCE)
+
+    def _lost(self, uplink: _Uplink) -> OpenQSEError:
+        """The error that says who does not answer."""
+        now = time.monotonic()
+        if self._node_asked is not None and now - self._node_asked >= min(TELL_AFTER, PATIENCE) / 2:
+            return self._no_answer(now - self._node_asked)
+        return uplink.trouble or AgentUnavailable(
+            f"the QPU agent of {uplink.lease.qpu} has not answered for "
+            f"{now - (uplink.asked or now):.0f} s",
+            layer="QPU agent",
+            remedy="Ask the administrator to check the network between this node and its host",
+        )
+
+    def _claimed(self, uplink: _Uplink, head: Header, frames: list[bytes]) -> None:
+        """Sends again those claimed tasks that the QPU agent neither runs nor has answered."""
+        waiting = set(decode_body(frames).get("waiting", ()))
+        claimed, uplink.claimed = uplink.claimed, []
+        self._renew(uplink, head.generation)
+        for task in claimed:
+            pending = self._pending.get(task)
+            if pending is None:
+                continue
+            if _number(task) not in waiting:
+                send(uplink.socket, self._frames(pending))
+            if pending.cancelled:
+                send(uplink.socket, self._cancellation(pending))
 
     # --- receiving -------------------------------------------------------------------------------
 
-    def _receive(self, frames: list[bytes]) -> None:
+    def _receive(self, frames: list[bytes], uplink: _Uplink | None) -> None:
+        """Takes in a message of a QPU agent, or of the node agent if ``uplink`` is None."""
+        if uplink is None:
+            self._node_asked = None
+        else:
+            uplink.asked, uplink.trouble, uplink.told = None, None, False
         try:
             head = decode_header(frames)
             if head.kind == Kind.BUNDLE:
                 for message in unbundle(frames):
-                    self._take(decode_header(message), message)
+                    self._take(decode_header(message), message, uplink)
             else:
-                self._take(head, frames)
+                self._take(head, frames, uplink)
         except OpenQSEError as error:
             self._fail(lambda pending: True, error)
 
-    def _take(self, head: Header, frames: list[bytes]) -> None:
-        if head.kind == Kind.RESULT:
+    def _take(self, head: Header, frames: list[bytes], uplink: _Uplink | None) -> None:
+        if uplink is None:
+            self._from_node(head, frames)
+        elif head.kind == Kind.RESULT:
+            self._count_taken(uplink, head.task, frames)
             self._resolve(head.task, decode_outcome(frames))
         elif head.kind == Kind.ERROR:
-            self._failed(head.task, from_wire(decode_body(frames)))
-        elif head.kind == Kind.PONG:
-            self._renew(self._uplinks[head.task.decode()], head.generation)
+            self._count_taken(uplink, head.task, frames)
+            self._failed(uplink, head.task, from_wire(decode_body(frames)))
+        elif head.kind == Kind.CLAIMED:
+            self._claimed(uplink, head, frames)
         else:
-            raise ProtocolError(f"unexpected {head.kind!r} from an agent")
+            raise ProtocolError(f"unexpected {head.kind!r} from a QPU agent")
 
-    def _failed(self, task: bytes, error: OpenQSEError) -> None:
+    def _from_node(self, head: Header, frames: list[bytes]) -> None:
+        if head.kind == Kind.WELCOME:
+            return  # to a greeting that was repeated
+        uplink = self._uplinks.get(head.task.decode(errors="replace"))
+        if head.kind == Kind.PONG and uplink is not None:
+            uplink.trouble = None
+            self._renew(uplink, head.generation)
+        elif head.kind == Kind.ERROR:
+            error = from_wire(decode_body(frames))
+            if uplink is not None and isinstance(error, AgentUnavailable):
+                uplink.trouble = error  # it may come back
+            else:
+                self._fail(lambda pending: uplink in (None, pending.uplink), error)
+        else:
+            raise ProtocolError(f"unexpected {head.kind!r} from the node agent")
+
+    def _count_taken(self, uplink: _Uplink, task: bytes, frames: list[bytes]) -> None:
+        """Notes that the QPU agent may forget an answer, and says so where it is large."""
+        uplink.taken.append(_number(task))
+        uplink.taken_size += sum(map(len, frames))
+        if uplink.taken_size >= limits.TAKEN_BYTES:
+            self._say_taken(uplink, task[:_SESSION])
+
+    @staticmethod
+    def _say_taken(uplink: _Uplink, session: bytes) -> None:
+        taken, uplink.taken, uplink.taken_size = uplink.taken, [], 0
+        lease = uplink.lease
+        head = header(Kind.TAKEN, session, lease=lease.id, generation=lease.generation)
+        send(uplink.socket, encode(head, {"taken": taken}))
+
+    def _failed(self, uplink: _Uplink, task: bytes, error: OpenQSEError) -> None:
         pending = self._pending.get(task)
         if pending is None:
-            # Not a task's: the answer to a ping, or to a message that could not be read.
-            qpu = task.decode(errors="replace")
-            self._fail(lambda pending: not qpu or pending.uplink.lease.qpu == qpu, error)
+            if isinstance(error, StaleLease):  # the answer to a claim, or to a cancellation
+                self._renew(uplink, int(error.details.get("generation", 0)))
+            elif len(task) <= _SESSION:  # to a claim, or to what could not be read
+                self._fail(partial(_is_of, uplink), error)
         elif isinstance(error, UnknownProgram) and pending.resends < MAX_RESENDS:
             pending.uplink.programs.discard(pending.request.work.program)
             self._resend(pending)
@@ -364,11 +549,14 @@ class Connection:
     def _resend(self, pending: _Pending) -> None:
         pending.resends += 1
         send(pending.uplink.socket, self._frames(pending))
+        if pending.cancelled:
+            send(pending.uplink.socket, self._cancellation(pending))
 
     def _resolve(self, task: bytes, outcome: Any) -> None:
         pending = self._pending.pop(task, None)
         if pending is not None:  # else a second answer to a task that was sent twice
             pending.uplink.in_flight -= 1
+            pending.uplink.size -= pending.size
             pending.future.resolve(outcome)
 
     def _fail(self, which: Callable[[_Pending], bool], error: OpenQSEError) -> None:
@@ -384,8 +572,10 @@ class Connection:
                 self.cancel(pending.future)
         with self._lock:
             self._flush()
+            if uplink is not None and uplink.taken:
+                self._say_taken(uplink, session_id())
             self._fail(
-                lambda pending: pending.uplink is uplink,
+                partial(_is_of, uplink),
                 TaskCancelled("the connection was closed before the task ended"),
             )
         self._users -= uplink is not None

@@ -18,6 +18,8 @@ class Kind(StrEnum):
     RUN = "run"
     EXPECTATION = "expectation"
     CANCEL = "cancel"
+    CLAIM = "claim"
+    TAKEN = "taken"
     # Node agent to QPU agent.
     ATTACH = "attach"
     DETACH = "detach"
@@ -32,6 +34,7 @@ class Kind(StrEnum):
     WELCOME = "welcome"
     PONG = "pong"
     RESULT = "result"
+    CLAIMED = "claimed"
     LEASE = "lease"
     DETACHED = "detached"
     REPORT = "report"
@@ -55,8 +58,9 @@ class Header(NamedTuple):
     Attributes:
         version: of the protocol.
         kind: a ``Kind``.
-        task: chosen by whoever asks and repeated in the answer; at most 32 bytes, unique to its
-            asker, so that sending again is safe.
+        task: chosen by whoever asks and repeated in the answer; at most 32 bytes, so that sending
+            again is safe. Of a task it has 16: the session's, which nobody else has, and a number
+            that grows.
         lease: id of the lease that a task runs under; empty where none is meant.
         generation: of that lease, as its holder knows it.
         time_left: seconds until the deadline when the message was sent; 0 means none. A span and

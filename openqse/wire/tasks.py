@@ -63,14 +63,13 @@ def encode_work(work: Work, program: bytes | None) -> tuple[dict[str, Any], list
     return body, buffers
 
 
-def decode_work(frames: Sequence[Frame]) -> tuple[Work, bytes | None]:
+def decode_work(body: dict[str, Any], buffers: Sequence[Frame]) -> tuple[Work, bytes | None]:
     """The work of a received task, and the encoded program where it came along.
 
     Raises:
         ProtocolError, ProgramError: malformed.
     """
-    body = decode_body(frames)
-    buffers = list(frames[2:])
+    buffers = list(buffers)
     program, sets, width = body.get("program"), body.get("sets"), body.get("width")
     shots, seed = body.get("shots", 0), body.get("seed")
     if type(program) is not bytes or len(program) != 32:

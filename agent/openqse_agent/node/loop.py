@@ -16,7 +16,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ from openqse.wire.messages import Header, Kind, header
 from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.node import hooks
+from openqse_agent.node.records import Records
 from openqse_agent.node.relays import Relay, bind_private
 from openqse_agent.node.sessions import Attaching, Holding, Job
 from openqse_agent.node.uplinks import Uplink
@@ -54,8 +55,12 @@ from openqse_agent.node.uplinks import Uplink
 log = logging.getLogger("node-agent")
 
 HOOK_SOCKET = "node.sock"
+#: Folder of the jobs' records, beside their directories.
+RECORDS = "attached"
 #: Seconds that the plugin has to send its request.
 _HOOK_DEADLINE = 5.0
+#: Seconds after which a QPU agent that has not answered an attach is asked again.
+_ASK_AGAIN = 1.0
 #: Seconds for the QPU agents to confirm that a job has left.
 _DETACH_TIMEOUT = 3.0
 #: Longest sleep of the loop: the resolution of its deadlines and heartbeats.
@@ -79,6 +84,7 @@ class _AttachWaiter:
     """An attach under way, the exchange that waits for it, and its partners for the same job."""
 
     state: Attaching
+    asked_at: float
     hooks: list[tuple[hooks.Attach, _Hook]]
 
 
@@ -133,9 +139,7 @@ class NodeAgent:
         self._identity = f"{name}-{secrets.token_hex(8)}"
         self._runtime = self._config.runtime_dir
         self._runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for stale in self._runtime.glob("job-*"):  # their sockets died with the last run
-            log.warning("removing %s, left by an earlier run of this agent", stale)
-            shutil.rmtree(stale)
+        self._records = Records(self._runtime / RECORDS)
         self._stopped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._watch(self._stopped, lambda: None)
         self._zap = self._context.socket(zmq.REP)
@@ -147,6 +151,7 @@ class NodeAgent:
                 self._context, qpu, self._identity.encode(), self._pair
             )
             self._watch(uplink.socket, partial(self._from_qpu, uplink))
+        self._reopen()
         self._listener = self._listen()
 
     # --- the loop --------------------------------------------------------------------------------
@@ -181,12 +186,12 @@ class NodeAgent:
             self._poller.unregister(ready)
 
     def _tick(self, now: float) -> None:
-        held: dict[str, list[str]] = {name: [] for name in self._uplinks}
+        held: dict[str, dict[str, int]] = {name: {} for name in self._uplinks}
         for door in self._doors.values():
             for holding in door.job.holdings.values():
-                held[holding.qpu].append(holding.lease)
+                held[holding.qpu][holding.lease] = holding.generation
         for name, uplink in self._uplinks.items():
-            uplink.beat(now, held[name])
+            uplink.beat(now, held[name], list(self._attaching))
             old = uplink.socket
             found_lost = uplink.check(now)
             if uplink.socket is not old:
@@ -198,6 +203,9 @@ class NodeAgent:
             if now > attaching.state.deadline:
                 silent = self._uplinks[attaching.state.silent[0]]
                 self._refuse(job_id, silent.unavailable())
+            elif now - attaching.asked_at > _ASK_AGAIN:
+                attaching.asked_at = now
+                self._ask_for(attaching.state, attaching.state.silent)
         for detaching in list(self._detaching.values()):
             if now > detaching.deadline:
                 self._detached(detaching)
@@ -207,8 +215,8 @@ class NodeAgent:
 
     def _shut_down(self) -> None:
         log.info("stopping")
-        for door in list(self._doors.values()):
-            self._close_door(door)
+        for door in list(self._doors.values()):  # its record and directory wait for the next run
+            self._close_sockets(door)
         for hook in self._hooks.values():
             hook.connection.close()
         self._listener.close()
@@ -296,7 +304,7 @@ class NodeAgent:
         door = self._doors.get(request.job_id)
         if door is not None and door.job.restart_count != request.restart_count:
             # A requeued job whose epilog did not reach this agent.
-            self._leave(door.job.id, list(door.job.holdings))
+            self._leave(door.job.id, door.job.leases)
             self._close_door(door)
             door = None
         waiter = self._attaching.get(request.job_id)
@@ -316,22 +324,28 @@ class NodeAgent:
         for name in missing:
             if self._uplinks[name].lost:
                 log.info("asking %s again, which did not answer lately", name)
-        timeout = self._config.attach_timeout
-        state = Attaching(request, time.monotonic() + timeout, tuple(missing))
-        self._attaching[job.id] = _AttachWaiter(state, [(request, hook)])
-        for name in missing:
+        now = time.monotonic()
+        state = Attaching(request, now + self._config.attach_timeout, tuple(missing))
+        self._attaching[job.id] = _AttachWaiter(state, now, [(request, hook)])
+        self._ask_for(state, missing)
+
+    def _ask_for(self, state: Attaching, qpus: Sequence[str]) -> None:
+        """Asks QPU agents for a job's leases; asking again changes nothing."""
+        request = state.request
+        for name in qpus:
+            self._uplinks[name].stir()
             self._uplinks[name].say(
                 Kind.ATTACH,
-                job.id.to_bytes(8, "big"),
+                request.job_id.to_bytes(8, "big"),
                 {
-                    "job_id": job.id,
-                    "uid": job.uid,
+                    "job_id": request.job_id,
+                    "uid": request.uid,
                     "node": self._name,
-                    "restart_count": job.restart_count,
+                    "restart_count": request.restart_count,
                     "slots": request.qpus[name],
                     "mode": request.mode,
                 },
-                time_left=timeout,
+                time_left=max(0.0, state.deadline - time.monotonic()),
             )
 
     def _granted(self, uplink: Uplink, head: Header, body: dict[str, Any]) -> None:
@@ -356,10 +370,17 @@ class NodeAgent:
     def _finish_attach(self, waiter: _AttachWaiter) -> None:
         request = waiter.state.request
         try:
-            door = self._doors.get(request.job_id) or self._open_door(request)
+            door = self._doors.get(request.job_id) or self._open_door(
+                Job(request.job_id, request.uid, request.gid, request.restart_count)
+            )
             for name in waiter.state.granted:
                 self._open_relay(door, name)
+            for name in request.qpus:  # in the order of the request, which the environment shows
+                if name in waiter.state.granted:
+                    door.job.holdings[name] = waiter.state.granted[name]
+            self._records.write(door.job)
         except (OSError, zmq.ZMQError) as error:
+            self._take_back(request.job_id, waiter.state.asked)
             self._refuse(
                 request.job_id,
                 LeaseDenied(
@@ -370,9 +391,6 @@ class NodeAgent:
             )
             return
         del self._attaching[request.job_id]
-        for name in request.qpus:  # in the order of the request, which the environment shows
-            if name in waiter.state.granted:
-                door.job.holdings[name] = waiter.state.granted[name]
         log.info("job %d attached: %s", request.job_id, ", ".join(door.job.holdings))
         self._grant(door, waiter.hooks[0][1])
         for follower, hook in waiter.hooks[1:]:
@@ -391,13 +409,49 @@ class NodeAgent:
         """Ends an attach without a lease: what was granted, or may be on its way, is given back."""
         waiter = self._attaching.pop(job_id)
         log.warning("job %d not attached: %s", job_id, error)
-        self._leave(job_id, waiter.state.asked)
+        self._leave(job_id, dict.fromkeys(waiter.state.asked, ""))
         for _, hook in waiter.hooks:
             self._answer(hook, hooks.format_error(error))
 
-    def _open_door(self, request: hooks.Attach) -> _Door:
-        directory = self._runtime / f"job-{request.job_id}"
-        job = Job(request.job_id, request.uid, request.gid, request.restart_count)
+    def _take_back(self, job_id: int, qpus: Sequence[str]) -> None:
+        """Undoes what an attach that failed here has made."""
+        door = self._doors.get(job_id)
+        if door is None:
+            return
+        for name in qpus:
+            door.job.holdings.pop(name, None)
+            relay = door.relays.pop(name, None)
+            if relay is not None:
+                self._close_relay(relay)
+        if not door.job.holdings:
+            self._close_door(door)
+
+    def _reopen(self) -> None:
+        """Lets the jobs of an earlier run of this agent go on where their ranks look for it."""
+        jobs = {job.id: job for job in self._records.read()}
+        for stale in self._runtime.glob("job-*"):  # their sockets died with that run
+            if not any(stale == self._directory(job_id) for job_id in jobs):
+                log.warning("removing %s, left by an earlier run of this agent", stale)
+            shutil.rmtree(stale)
+        for job in jobs.values():
+            for name in job.holdings.keys() - self._uplinks.keys():
+                log.warning("job %d held %s, which the site no longer has", job.id, name)
+                del job.holdings[name]
+            try:
+                door = self._open_door(job)
+                for name in job.holdings:
+                    self._open_relay(door, name)
+                log.info("job %d goes on: %s", job.id, ", ".join(job.holdings))
+            except (OSError, zmq.ZMQError) as error:
+                log.error("job %d cannot go on, its sockets cannot be made: %s", job.id, error)
+                self._take_back(job.id, list(job.holdings))
+                self._records.remove(job.id)
+
+    def _directory(self, job_id: int) -> Path:
+        return self._runtime / f"job-{job_id}"
+
+    def _open_door(self, job: Job) -> _Door:
+        directory = self._directory(job.id)
         directory.mkdir(mode=0o700)
         router = self._context.socket(zmq.ROUTER)
         try:
@@ -432,21 +486,33 @@ class NodeAgent:
         self._unwatch(relay.zap)
         relay.close()
 
-    def _close_door(self, door: _Door) -> None:
+    def _close_sockets(self, door: _Door) -> None:
         for relay in door.relays.values():
             self._close_relay(relay)
         self._unwatch(door.router)
-        self._doors.pop(door.job.id, None)
         door.router.close()
+
+    def _close_door(self, door: _Door) -> None:
+        self._records.remove(door.job.id)  # first: what is not recorded is not held
+        self._close_sockets(door)
+        self._doors.pop(door.job.id, None)
         shutil.rmtree(door.directory, ignore_errors=True)
 
     # --- detach ----------------------------------------------------------------------------------
 
-    def _leave(self, job_id: int, qpus: Sequence[str]) -> None:
-        """Tells QPU agents that the job no longer uses them from here."""
-        for name in qpus:
+    def _leave(self, job_id: int, leases: Mapping[str, str]) -> None:
+        """Tells QPU agents that the job no longer uses them from here.
+
+        Args:
+            leases: by QPU the lease that is meant; empty for whichever the job has. A message that
+                is lost is made up for by the heartbeats, which state what this node holds.
+        """
+        for name, lease in leases.items():
+            self._uplinks[name].stir()
             self._uplinks[name].say(
-                Kind.DETACH, job_id.to_bytes(8, "big"), {"job_id": job_id, "node": self._name}
+                Kind.DETACH,
+                job_id.to_bytes(8, "big"),
+                {"job_id": job_id, "node": self._name, "lease": lease},
             )
 
     def _detach(self, job_id: int, hook: _Hook) -> None:
@@ -458,12 +524,12 @@ class NodeAgent:
             return
         door = self._doors.get(job_id)
         # A job unknown here may still be attached by an earlier run of this agent: ask everybody.
-        names = list(door.job.holdings) if door else list(self._uplinks)
+        leases = door.job.leases if door else dict.fromkeys(self._uplinks, "")
         if door is not None:
             self._close_door(door)
-        waiter = _DetachWaiter(job_id, time.monotonic() + _DETACH_TIMEOUT, set(names), [hook])
+        waiter = _DetachWaiter(job_id, time.monotonic() + _DETACH_TIMEOUT, set(leases), [hook])
         self._detaching[job_id] = waiter
-        self._leave(job_id, names)
+        self._leave(job_id, leases)
         log.info("job %d detached", job_id)
 
     def _confirmed(self, uplink: Uplink, head: Header) -> None:
@@ -589,11 +655,13 @@ class NodeAgent:
             error = from_wire(body)
             if job_id in self._attaching:
                 self._refuse(job_id, error)
-            else:
-                log.info("%s refused too: %s", uplink.qpu.name, error)
+            elif str(error) != uplink.complaint:  # a heartbeat's comes every second
+                uplink.complaint = str(error)
+                log.error("the QPU agent of %s refused: %s", uplink.qpu.name, error)
 
     def _renew(self, uplink: Uplink, body: dict[str, Any]) -> None:
         """Takes in the answer to a heartbeat: generations, and which leases are no more."""
+        uplink.beaten()
         generations: dict[str, int] = body["leases"]
         revoked: dict[str, str] = body["revoked"]
         for door in list(self._doors.values()):
@@ -607,7 +675,9 @@ class NodeAgent:
                 door.revoked[holding.lease] = revoked[holding.lease]
                 del door.job.holdings[uplink.qpu.name]
                 self._close_relay(door.relays.pop(uplink.qpu.name))
-                if not door.job.holdings:
+                if door.job.holdings:
+                    self._records.write(door.job)
+                else:
                     self._close_door(door)
 
 

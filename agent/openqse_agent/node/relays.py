@@ -94,6 +94,7 @@ def towards_qpu(socket: zmq.Socket[bytes], pair: Pair, server_key: bytes | None)
     for option, milliseconds in (
         (zmq.RECONNECT_IVL, 50),
         (zmq.RECONNECT_IVL_MAX, 1000),
+        (zmq.CONNECT_TIMEOUT, 1000),
         (zmq.HEARTBEAT_IVL, limits.TRANSPORT_HEARTBEAT_MS),
         (zmq.HEARTBEAT_TIMEOUT, 3 * limits.TRANSPORT_HEARTBEAT_MS),
     ):
@@ -107,4 +108,4 @@ def bind_private(socket: zmq.Socket[bytes], path: Path, uid: int, gid: int) -> N
         socket.bind(f"ipc://{path}")
     finally:
         os.umask(previous)
-    os.chown(path, uid, gid)
+    os.chown(path, uid, gid, follow_symlinks=False)  # its directory may be the user's already

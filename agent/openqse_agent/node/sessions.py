@@ -69,6 +69,11 @@ class Job:
                 )
         return [qpu for qpu in request.qpus if qpu not in self.holdings]
 
+    @property
+    def leases(self) -> dict[str, str]:
+        """Its leases by QPU."""
+        return {name: holding.lease for name, holding in self.holdings.items()}
+
     def by_lease(self, lease: str) -> Holding:
         """The holding of that lease id.
 

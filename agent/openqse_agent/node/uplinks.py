@@ -15,7 +15,8 @@ from openqse_agent import keys
 from openqse_agent.keys import Pair
 from openqse_agent.node.relays import towards_qpu
 
-#: Seconds between heartbeats to a QPU agent of which this node holds leases.
+#: Seconds between heartbeats to a QPU agent of which this node holds leases, or which has not
+#: heard yet that it holds none.
 HEARTBEAT_EVERY = 1.0
 #: Seconds of silence after which a QPU agent counts as lost.
 LOST_AFTER = 4.0
@@ -34,7 +35,10 @@ class Uplink:
         self._identity = identity
         self._waiting_since: float | None = None
         self._last_beat = 0.0
+        self._at_rest = False
+        self._beating_at_rest = False
         self.lost = False
+        self.complaint = ""
         self.socket = self._connect()
 
     def _connect(self) -> zmq.Socket[bytes]:
@@ -57,11 +61,25 @@ class Uplink:
         self._waiting_since = None
         self.lost = False
 
-    def beat(self, now: float, leases: list[str]) -> None:
-        """Renews the leases at the QPU agent if it is time to."""
-        if leases and now - self._last_beat >= HEARTBEAT_EVERY:
+    def stir(self) -> None:
+        """Notes that what the QPU agent believes of this node may be out of date."""
+        self._at_rest = self._beating_at_rest = False
+
+    def beat(self, now: float, leases: dict[str, int], asking: list[int]) -> None:
+        """States at the QPU agent what this node holds, if it is time to.
+
+        Args:
+            leases: generations by lease. asking: jobs that are attaching.
+        """
+        empty = not leases and not asking
+        if now - self._last_beat >= HEARTBEAT_EVERY and not (empty and self._at_rest):
             self._last_beat = now
-            self.say(Kind.HEARTBEAT, b"", {"leases": leases})
+            self._beating_at_rest = empty
+            self.say(Kind.HEARTBEAT, b"", {"leases": leases, "asking": asking})
+
+    def beaten(self) -> None:
+        """The QPU agent has answered a heartbeat: an empty one need not be repeated."""
+        self._at_rest = self._beating_at_rest
 
     def check(self, now: float) -> bool:
         """Whether the QPU agent was just found lost.
@@ -75,6 +93,7 @@ class Uplink:
         self.socket.close()
         self.socket = self._connect()
         self._waiting_since = None
+        self.stir()
         return found
 
     def unavailable(self) -> AgentUnavailable:

@@ -10,12 +10,20 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from openqse.errors import InternalError, LeaseDenied, OpenQSEError, ProtocolError
+from openqse.errors import (
+    InternalError,
+    LeaseDenied,
+    OpenQSEError,
+    ProtocolError,
+    StaleLease,
+    StorageError,
+)
 from openqse.site import SiteQPU
 from openqse.wire.frames import Frame, encode, encode_error
 from openqse.wire.messages import Header, Kind, header
+from openqse_agent.qpu.delivery import Address
 from openqse_agent.qpu.journal import Journal
-from openqse_agent.qpu.leases import Lease, LeaseTable, Mode
+from openqse_agent.qpu.leases import Lease, LeaseTable, Mode, State
 from openqse_agent.slurm import client as slurm
 
 log = logging.getLogger("qpu-agent")
@@ -24,9 +32,11 @@ log = logging.getLogger("qpu-agent")
 _ENDED_KEPT = 4096
 #: Seconds for which shares read from Slurm are good.
 _SHARES_FOR = 60.0
+#: Seconds until slurmctld, which did not answer, is asked again after leases.
+_ASK_AGAIN = 2.0
+#: Former runs of node agents that are remembered, to refuse what they left on the way.
+_RUNS_KEPT = 4096
 
-#: Envelope of an answer: routing id of the relay or the node agent, and of the session.
-Address = tuple[bytes, bytes]
 #: Puts a question to slurmctld and has its answer, or the error, brought back.
 Ask = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 
@@ -70,35 +80,84 @@ class Admission:
         self._joining: dict[int, list[tuple[Address, Header, dict[str, Any]]]] = {}
         self._ended: OrderedDict[str, str] = OrderedDict()
         self._shares_read = -_SHARES_FOR
-        self._checked = time.monotonic()
+        self._asking = False
+        self._ask_after = 0.0
+        self._slurm_error: OpenQSEError | None = None
+        self._runs: dict[str, str] = {}
+        self._former_runs: OrderedDict[str, None] = OrderedDict()
 
     def tick(self, now: float) -> None:
-        """Has slurmctld asked about lapsed leases when it is time to."""
-        if now - self._checked > self._ttl / 2:
-            self._checked = now
-            lapsed = self._leases.lapsed(now, self._ttl)
-            if lapsed:
-                ids = [lease.job_id for lease in lapsed]
-                self._ask(lambda: self._slurm.jobs(ids), self._reconcile)
+        """Has slurmctld asked after leases when it is time to, and ends what can end now."""
+        for lease in self._leases.releasing:  # the journal did not take it at first
+            self._record_end(lease)
+        if self._asking or now < self._ask_after:
+            return
+        ids = [lease.job_id for lease in self._leases.unconfirmed(now, self._ttl)]
+        if ids:
+            self._asking = True
+            self._ask(lambda: self._slurm.jobs(ids), lambda answer: self._reconcile(ids, answer))
+
+    def status(self, now: float) -> dict[str, Any]:
+        """What a report says of the leases.
+
+        ``slurmctld`` is why it cannot be asked, or empty; ``revocation_suspended`` says that there
+        are leases which it would have to be asked after, and which are kept until it answers.
+        """
+        return {
+            "free": self._leases.free,
+            "leases": len(self._leases),
+            "leases_lapsed": len(self._leases.lapsed(now, self._ttl)),
+            "slurmctld": "" if self._slurm_error is None else str(self._slurm_error),
+            "revocation_suspended": self._slurm_error is not None
+            and bool(self._leases.unconfirmed(now, self._ttl)),
+        }
+
+    def _current_run(self, address: Address) -> str:
+        """The node that speaks.
+
+        Raises:
+            StaleLease: a later run of its agent has spoken since.
+        """
+        node, run = speaker(address[0])[0], address[0].decode(errors="replace")
+        current = self._runs.get(node)
+        if run != current:
+            if run in self._former_runs:
+                raise StaleLease(
+                    f"a former run of the agent of node {node}; another has taken its place",
+                    layer="QPU agent",
+                    remedy="Does another host of that name run a node agent?",
+                )
+            self._runs[node] = run
+            if current is not None:
+                # What it holds may be out of date: its jobs may have ended while it was away.
+                for lease in self._leases:
+                    if node in lease.nodes:
+                        lease.confirmed_at = float("-inf")
+                self._former_runs[current] = None
+                if len(self._former_runs) > _RUNS_KEPT:
+                    self._former_runs.popitem(last=False)
+        return node
 
     def attach(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         for key in ("job_id", "uid", "restart_count", "slots"):
             if type(body.get(key)) is not int or body[key] < 0:
                 raise ProtocolError(f"an attach needs the number {key!r}", layer="QPU agent")
-        if body.get("node") != speaker(address[0])[0]:
+        if body.get("node") != self._current_run(address):
             raise ProtocolError("an attach in the name of another node", layer="QPU agent")
         if body.get("mode") not in list(Mode):
             raise ProtocolError(f"unknown mode {body.get('mode')!r}", layer="QPU agent")
         lease = self._leases.of_job(body["job_id"])
         if lease is not None and lease.restart_count != body["restart_count"]:
-            self._end(lease, "its job was requeued")
+            self._revoke(lease, "its job was requeued")
             lease = None
         if lease is not None:
             self._join(lease, address, head, body, slurm_us=0)
             return
         waiting = self._joining.setdefault(body["job_id"], [])
-        waiting.append((address, head, body))
-        if len(waiting) > 1:
+        first = not waiting
+        if all(address != other for other, _, _ in waiting):  # else it has asked again
+            waiting.append((address, head, body))
+        if not first:
             return  # the job's other nodes wait for the same answer
         self._ask_admission(body["job_id"], [], time.monotonic())
 
@@ -118,6 +177,7 @@ class Admission:
         lease: Lease | None = None
         refusal: OpenQSEError = LeaseDenied(f"job {job_id} has left", layer="QPU agent")
         try:
+            self._slurm_error = answer if isinstance(answer, OpenQSEError) else None
             if isinstance(answer, OpenQSEError):
                 raise answer
             self._revoke_ended(others, answer)
@@ -153,8 +213,8 @@ class Admission:
             except OpenQSEError as error:
                 log.warning("job %d is not attached: %s", job_id, error)
                 self._send(address, encode_error(head.task, error))
-        if lease is not None and not lease.nodes:
-            self._end(lease, "no node joined it")
+        if lease is not None and lease.held and not lease.nodes:
+            self._end(lease, State.RELEASED, "no node joined it")
 
     def _holder(self, job: slurm.Job | None, job_id: int, body: dict[str, Any]) -> slurm.Job:
         """The job that holds the licences, as slurmctld knows it, whatever the node was told.
@@ -189,8 +249,8 @@ class Admission:
             ends_at=job.end_time,
             renewed_at=time.monotonic(),
         )
-        self._leases.grant(lease)
-        self._journal.write_lease(lease)
+        lease.confirm(job.end_time, time.monotonic(), time.time())
+        self._leases.grant(lease)  # in the journal as soon as a node has joined it
         log.info("job %d (%s) holds %d slot(s): %s", job.id, job.account, lease.slots, lease.id)
         now = time.monotonic()
         if now - self._shares_read > _SHARES_FOR:
@@ -209,10 +269,15 @@ class Admission:
     def _join(
         self, lease: Lease, address: Address, head: Header, body: dict[str, Any], slurm_us: int
     ) -> None:
-        self._leases.join(
-            lease, speaker(address[0])[0], body["slots"], body["mode"], time.monotonic()
-        )
-        self._journal.write_lease(lease)
+        node = speaker(address[0])[0]
+        new = node not in lease.nodes
+        self._leases.join(lease, node, body["slots"], body["mode"], time.monotonic())
+        try:
+            self._journal.write_lease(lease)
+        except StorageError:
+            if new:
+                lease.nodes.discard(node)
+            raise
         answer = {
             "slots": lease.slots,
             "mode": lease.mode,
@@ -228,63 +293,111 @@ class Admission:
         )
 
     def detach(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        job_id = body.get("job_id")
-        if type(job_id) is not int:
+        job_id, lease_id = body.get("job_id"), body.get("lease", "")
+        if type(job_id) is not int or type(lease_id) is not str:
             raise ProtocolError("a detach names its job", layer="QPU agent")
+        node = self._current_run(address)
         waiting = self._joining.get(job_id, [])
         waiting[:] = [entry for entry in waiting if entry[0] != address]
-        lease = self._leases.leave(job_id, speaker(address[0])[0])
-        if lease is not None:
-            self._ended_now(lease, "released")
-        else:
-            still = self._leases.of_job(job_id)
-            if still is not None:
-                self._journal.write_lease(still)
+        self._leave(job_id, node, lease_id)
         self._send(address, encode(header(Kind.DETACHED, head.task)))
 
+    def _leave(self, job_id: int, node: str, lease_id: str) -> None:
+        ended = self._leases.leave(job_id, node, lease_id)
+        if ended is not None:
+            self._end(ended, State.RELEASED, "its job has ended or left its last node")
+            return
+        still = self._leases.of_job(job_id)
+        if still is not None:
+            self._note(still)
+
+    def _note(self, lease: Lease) -> None:
+        """Records what a restart would find out again by itself."""
+        try:
+            self._journal.write_lease(lease)
+        except StorageError as error:
+            log.error("a change of lease %s is not recorded: %s", lease.id, error)
+
     def heartbeat(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        claimed = body.get("leases")
-        if not isinstance(claimed, list) or not all(type(x) is str for x in claimed):
-            raise ProtocolError("a heartbeat lists leases", layer="QPU agent")
-        renewed = self._leases.renew(claimed, speaker(address[0])[0], time.monotonic())
+        """Takes in all that a node holds (generations by lease) and which jobs it asks for."""
+        claims, asking = body.get("leases"), body.get("asking")
+        if not isinstance(claims, dict) or not all(
+            type(x) is str and type(g) is int for x, g in claims.items()
+        ):
+            raise ProtocolError("a heartbeat lists leases with generations", layer="QPU agent")
+        if not isinstance(asking, list) or not all(type(job) is int for job in asking):
+            raise ProtocolError("a heartbeat lists the jobs that are attaching", layer="QPU agent")
+        node = self._current_run(address)
+        now = time.monotonic()
+        activated = [x for x in self._leases if x.state == State.GRANTED and x.id in claims]
+        renewed = self._leases.renew(claims, node, now)
+        for lease in activated:
+            if lease.state == State.ACTIVE:
+                self._note(lease)
+        for lease in self._leases.forsaken(claims, asking, node):
+            log.warning("node %s no longer holds lease %s", node, lease.id)
+            self._leave(lease.job_id, node, lease.id)
         revoked = {
             lease: self._ended.get(lease, f"the QPU agent of {self._qpu.name} does not know it")
-            for lease in claimed
+            for lease in claims
             if lease not in renewed
         }
         answer = {"leases": renewed, "revoked": revoked}
         self._send(address, encode(header(Kind.PONG, head.task), answer))
 
-    def _reconcile(self, answer: Any) -> None:
-        """Ends lapsed leases of jobs that slurmctld says have ended, and only those."""
-        if isinstance(answer, OpenQSEError):
-            log.warning("lapsed leases are kept, slurmctld cannot be asked: %s", answer)
-            return
+    def _reconcile(self, ids: list[int], answer: Any) -> None:
+        """Ends leases of jobs that slurmctld says have ended, and only those."""
         now = time.monotonic()
-        lapsed = self._leases.lapsed(now, self._ttl)
-        self._revoke_ended([lease.job_id for lease in lapsed], answer)
-        for lease in lapsed:
-            lease.renewed_at = now  # of running jobs: asked again after another TTL
+        self._asking = False
+        self._ask_after = now + min(_ASK_AGAIN, self._ttl / 2)
+        if isinstance(answer, OpenQSEError):
+            if self._slurm_error is None:
+                log.error("no lease is revoked while slurmctld cannot be asked: %s", answer)
+            self._slurm_error = answer
+            return
+        if self._slurm_error is not None:
+            log.warning("slurmctld answers again")
+            self._slurm_error = None
+        self._revoke_ended(ids, answer)
 
     def _revoke_ended(self, ids: list[int], jobs: dict[int, slurm.Job]) -> None:
+        now, wall = time.monotonic(), time.time()
         for job_id in ids:
-            lease = self._leases.of_job(job_id)
-            job = jobs.get(job_id)
-            if lease is not None and (job is None or not job.running):
-                self._end(lease, "its job has ended")
+            lease, job = self._leases.of_job(job_id), jobs.get(job_id)
+            if lease is None:
+                continue
+            if job is not None and job.running:
+                if lease.confirm(job.end_time, now, wall):
+                    self._note(lease)
+            elif job is not None and job.state == "TIMEOUT":
+                log.warning("lease %s of job %d expired", lease.id, job_id)
+                reason = f"the lease of {self._qpu.name} expired: its job's time limit has ended"
+                self._end(lease, State.EXPIRED, reason)
+            else:
+                self._revoke(lease, "its job has ended")
 
-    def _end(self, lease: Lease, reason: str) -> None:
+    def _revoke(self, lease: Lease, reason: str) -> None:
         log.warning("lease %s of job %d revoked: %s", lease.id, lease.job_id, reason)
-        self._leases.end(lease)
-        self._ended_now(lease, f"the lease of {self._qpu.name} was revoked: {reason}")
+        self._end(lease, State.REVOKED, f"the lease of {self._qpu.name} was revoked: {reason}")
 
-    def _ended_now(self, lease: Lease, reason: str) -> None:
-        log.info("lease %s of job %d ended: %s", lease.id, lease.job_id, reason)
-        self._journal.end_lease(lease, reason)
+    def _end(self, lease: Lease, how: State, reason: str) -> None:
+        log.info("lease %s of job %d ends: %s", lease.id, lease.job_id, reason)
+        self._leases.end(lease, how, reason)
         self._ended[lease.id] = reason
         if len(self._ended) > _ENDED_KEPT:
             self._ended.popitem(last=False)
         self._on_end(lease, reason)
+        self._record_end(lease)
+
+    def _record_end(self, lease: Lease) -> None:
+        """Records the end of a lease; one that the journal does not take now stays releasing."""
+        assert lease.ending is not None
+        try:
+            self._journal.end_lease(lease.id, lease.ending, lease.reason)
+        except StorageError as error:
+            log.error("the end of lease %s is still to be recorded: %s", lease.id, error)
+        else:
+            self._leases.ended(lease)
 
     def list_leases(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         leases = [
@@ -297,6 +410,7 @@ class Admission:
                 "slots": lease.slots,
                 "mode": lease.mode,
                 "generation": lease.generation,
+                "state": lease.state,
                 "nodes": sorted(lease.nodes),
             }
             for lease in self._leases

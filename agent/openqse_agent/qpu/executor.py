@@ -20,12 +20,13 @@ from typing import Any, TypeAlias
 from openqse import device
 from openqse.errors import (
     DeadlineExceeded,
-    DeviceError,
     InternalError,
     OpenQSEError,
+    StorageError,
     TaskCancelled,
 )
 from openqse.program.circuit import Circuit
+from openqse_agent.qpu.delivery import Ledger, Session
 from openqse_agent.qpu.journal import Charge, Journal
 from openqse_agent.qpu.leases import Lease
 from openqse_agent.qpu.queue import FairQueue
@@ -36,6 +37,8 @@ log = logging.getLogger("qpu-agent")
 _SHORT = 150e-6
 #: Seconds of short tasks that the loop runs before it looks at its sockets again.
 _TURN = 1e-3
+#: Bytes of encoded programs whose prepared forms are kept.
+_PREPARED_BYTES = 64 * 2**20
 
 Outcome: TypeAlias = "device.Outcome | OpenQSEError"
 
@@ -45,14 +48,14 @@ class Task:
     """A task in the QPU agent.
 
     Attributes:
-        address: envelope of its answer: routing id of the node agent, session.
+        size: bytes of the message that brought it.
         program: its program, encoded. deadline: monotonic instant, or None.
         stopped: why it is to end early; set by the loop, read by the device.
     """
 
     id: bytes
-    address: tuple[bytes, bytes]
-    lease: Lease
+    session: Session
+    size: int
     work: device.Work
     program: bytes
     deadline: float | None
@@ -60,8 +63,12 @@ class Task:
     stopped: OpenQSEError | None = None
 
     @property
+    def lease(self) -> Lease:
+        return self.session.ledger.lease
+
+    @property
     def account(self) -> str:
-        return self.lease.account
+        return self.session.ledger.lease.account
 
     def should_stop(self) -> bool:
         """Whether the device should give up: cancelled, or too late."""
@@ -77,6 +84,7 @@ class _Program:
     """A prepared program and what running it last took: seconds, and for how many shots."""
 
     prepared: Any
+    size: int
     seconds: float = float("inf")
     shots: int = 1
 
@@ -110,6 +118,7 @@ class Executor:
         self._handed: SimpleQueue[Task | None] = SimpleQueue()
         self._completions: deque[tuple[Task, Outcome]] = deque()
         self._prepared: OrderedDict[bytes, _Program] = OrderedDict()
+        self._prepared_size = 0
         self._thread = threading.Thread(target=self._serve, name="executor", daemon=True)
         self._thread.start()
 
@@ -135,7 +144,7 @@ class Executor:
             with self._lock:
                 if self._threads_turn:
                     break
-                task = self._queue.pop()
+                task = self._next()
                 if task is None:
                     break
                 self._threads_turn = not self._is_short(task)
@@ -148,12 +157,26 @@ class Executor:
     @property
     def waits_for_turn(self) -> bool:
         """Whether tasks are queued that only ``turn`` will run."""
-        return len(self._queue) > 0 and not self._threads_turn
+        return len(self._queue) > 0 and not self._threads_turn and self._journal.has_room
+
+    def resume(self, ledger: Ledger) -> None:
+        """Queues again those parked tasks of a lease whose sessions have taken results since."""
+        with self._lock:
+            parked, ledger.parked = ledger.parked, []
+            for task in parked:
+                if task.session.blocked:
+                    ledger.parked.append(task)
+                else:
+                    self._queue.push(task)
 
     def cancel(self, task: Task, reason: OpenQSEError) -> bool:
         """Ends a task early: True if it was still queued, else its device is told to stop."""
         task.stopped = reason
+        parked = task.session.ledger.parked
         with self._lock:
+            if task in parked:
+                parked.remove(task)
+                return True
             return self._queue.remove(task)
 
     def set_weight(self, account: str, weight: float) -> None:
@@ -186,12 +209,20 @@ class Executor:
                 ended = self._charged([(task, self._run(task))])
                 with self._lock:
                     # Back to the loop as soon as tasks are short again.
-                    task = None if short else self._queue.pop()
+                    task = None if short else self._next()
                     self._threads_turn = task is not None
                 self._completions.extend(ended)
                 os.eventfd_write(self.ready, 1)
 
     # --- both ------------------------------------------------------------------------------------
+
+    def _next(self) -> Task | None:
+        """The next task whose charge can be recorded and whose result its session will take."""
+        if not self._journal.has_room:
+            return None
+        while (task := self._queue.pop()) is not None and task.session.blocked:
+            task.session.ledger.parked.append(task)
+        return task
 
     def _is_short(self, task: Task) -> bool:
         program = self._prepared.get(task.work.program)
@@ -219,10 +250,12 @@ class Executor:
         program = self._prepared.get(key)
         if program is None:
             with device.typed_errors():
-                program = _Program(self._driver.prepare(Circuit.decode(task.program)))
-            self._prepared[key] = program
-            if len(self._prepared) > self._programs:
-                self._prepared.popitem(last=False)
+                prepared = self._driver.prepare(Circuit.decode(task.program))
+            program = self._prepared[key] = _Program(prepared, len(task.program))
+            self._prepared_size += program.size
+            while len(self._prepared) > self._programs or self._prepared_size > _PREPARED_BYTES:
+                _, dropped = self._prepared.popitem(last=False)
+                self._prepared_size -= dropped.size
         self._prepared.move_to_end(key)
         return program
 
@@ -231,10 +264,11 @@ class Executor:
         try:
             if charges:
                 self._journal.charge(charges)
-        except Exception as error:  # a full disk, for one: what is not recorded is not given
+        except Exception as error:  # whatever it is: what is not recorded is not given
             log.exception("charges could not be recorded")
-            failure = DeviceError(
-                f"the task ran, but its charge could not be recorded: {error}",
+            failure = StorageError(
+                "the task ran, but its charge could not be recorded: "
+                f"{getattr(error, 'message', error)}",
                 layer="QPU agent",
                 remedy="Ask the administrator to look at the journal's disk, then run it again",
             )
@@ -249,8 +283,9 @@ def _shots(work: device.Work) -> int:
 def _charge(task: Task, outcome: device.Outcome) -> Charge:
     lease = task.lease
     return Charge(
-        task.id,
         lease.id,
+        task.id,
+        lease.generation,
         lease.job_id,
         lease.account,
         lease.user,

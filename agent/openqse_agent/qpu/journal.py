@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgpack
 
-from openqse.errors import ConfigurationError, DeviceError
-from openqse_agent.qpu.leases import Lease, Mode
+from openqse.errors import ConfigurationError, StorageError
+from openqse_agent.qpu.chargelog import ChargeLog
+from openqse_agent.qpu.leases import Lease, Mode, State
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-#: Charges in the log after which it is settled at once.
-_SETTLE_AFTER = 4096
+#: Marks an SQLite file as a journal ("oQSE").
+_APPLICATION = 0x6F515345
+#: Bytes that the log of charges must have left for tasks to be run: many times what a batch needs.
+_ROOM = 2**17
 
 _SCHEMA = """
 CREATE TABLE lease (
     id TEXT PRIMARY KEY, job_id INTEGER NOT NULL, uid INTEGER NOT NULL, user TEXT NOT NULL,
     account TEXT NOT NULL, slots INTEGER NOT NULL, mode TEXT NOT NULL,
     restart_count INTEGER NOT NULL, generation INTEGER NOT NULL, ends_at REAL,
-    nodes TEXT NOT NULL, jobs TEXT NOT NULL, granted_at REAL NOT NULL, ended_at REAL,
-    end_reason TEXT
+    nodes TEXT NOT NULL, jobs TEXT NOT NULL, state TEXT NOT NULL, granted_at REAL NOT NULL,
+    ended_at REAL, end_reason TEXT
 ) STRICT;
-CREATE INDEX lease_active ON lease (id) WHERE ended_at IS NULL;
+CREATE INDEX lease_held ON lease (id) WHERE ended_at IS NULL;
 CREATE TABLE charge (
-    task BLOB PRIMARY KEY, lease TEXT NOT NULL, job_id INTEGER NOT NULL, account TEXT NOT NULL,
-    user TEXT NOT NULL, shots INTEGER NOT NULL, qpu_time_ns INTEGER NOT NULL,
-    charged_at REAL NOT NULL
+    lease TEXT NOT NULL, task BLOB NOT NULL, generation INTEGER NOT NULL, job_id INTEGER NOT NULL,
+    account TEXT NOT NULL, user TEXT NOT NULL, shots INTEGER NOT NULL,
+    qpu_time_ns INTEGER NOT NULL, charged_at REAL NOT NULL, PRIMARY KEY (lease, task)
 ) STRICT, WITHOUT ROWID;
+"""
+
+#: From the schema of version 1, which knew no states and took a task id to be the site's.
+_FROM_1 = f"""
+DROP INDEX lease_active;
+ALTER TABLE lease RENAME TO lease_1;
+ALTER TABLE charge RENAME TO charge_1;
+{_SCHEMA}
+INSERT INTO lease SELECT id, job_id, uid, user, account, slots, mode, restart_count, generation,
+    ends_at, nodes, jobs, CASE WHEN ended_at IS NULL THEN 'active'
+    WHEN end_reason LIKE '%revoked%' THEN 'revoked' ELSE 'released' END,
+    granted_at, ended_at, end_reason FROM lease_1;
+INSERT INTO charge SELECT lease, task, 0, job_id, account, user, shots, qpu_time_ns, charged_at
+    FROM charge_1;
+DROP TABLE lease_1;
+DROP TABLE charge_1;
 """
 
 
@@ -44,11 +63,14 @@ class Charge(NamedTuple):
     """What a task cost: the unit of accounting.
 
     Attributes:
-        task: task id. shots: of all parameter sets together. qpu_time_ns: QPU time, nanoseconds.
+        lease, task: their ids; a task is charged to its lease once.
+        generation: of the lease when the task ran.
+        shots: of all parameter sets together. qpu_time_ns: QPU time, nanoseconds.
     """
 
-    task: bytes
     lease: str
+    task: bytes
+    generation: int
     job_id: int
     account: str
     user: str
@@ -74,47 +96,87 @@ class JobUsage:
 class Journal:
     """An SQLite file in write-ahead mode, and a log of charges on their way into it.
 
-    One process may have it open; several of its threads may use it.
+    Whatever a method has recorded when it returns outlives the process and a power cut. One process
+    may have it open; several of its threads may use it.
 
     Raises:
-        ConfigurationError: the file is damaged, foreign or of another schema; it is left as it is.
+        ConfigurationError: a file is damaged, foreign or of a later schema; it is left as it is,
+            and so the agent starts when somebody has looked at it and not before.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()  # one thread's transaction must not take in another's
+        self._unsettled: dict[tuple[str, bytes], tuple[Any, ...]] = {}
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(
                 path, isolation_level=None, timeout=5.0, check_same_thread=False
             )
+            self._db.execute("PRAGMA synchronous=FULL")
             self._prepare()
             self._db.execute("PRAGMA journal_mode=WAL")  # after: a foreign file must not change
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._open_log()
-        except (OSError, sqlite3.Error, msgpack.UnpackException, ValueError) as error:
+            ((sound,),) = self._db.execute("PRAGMA quick_check(lease)").fetchall()
+            if sound != "ok":
+                raise ValueError(sound)
+            self._log = ChargeLog(path.with_suffix(".charge-log"))
+            for batch in self._log.batches:
+                self._keep(msgpack.unpackb(batch, use_list=False))
+            self.settle()
+        except (OSError, sqlite3.Error, msgpack.UnpackException, ValueError, TypeError) as error:
             raise ConfigurationError(
                 f"the journal {path} cannot be used: {error}",
                 layer="QPU agent",
-                remedy="Look at the file; move it away to begin an empty one",
+                remedy="Look at the file; move it away, with those beside it, to begin an empty "
+                "one without the leases and charges that it holds",
             ) from error
 
     def _prepare(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        (mark,) = self._db.execute("PRAGMA application_id").fetchone()
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}
+        if (version, mark) == (SCHEMA_VERSION, _APPLICATION):
+            return
+        if version == 0 and not tables:
+            self._change(_SCHEMA)
+        elif version == 1 and {"lease", "charge"} <= tables:
+            self._copy_aside(version)
+            log = self._path.with_suffix(".charges")  # of that version, beside its database
+            charges = msgpack.Unpacker(use_list=False)
+            charges.feed(log.read_bytes() if log.exists() else b"")
+            self._change(_FROM_1, list(charges))
+            log.unlink(missing_ok=True)
+        else:
+            raise ConfigurationError(
+                f"the journal {self._path} has schema {version}; this release has {SCHEMA_VERSION}",
+                layer="QPU agent",
+                remedy="Start the release that wrote it, or move the file away",
+            )
+
+    def _change(self, script: str, charges_of_1: Iterable[tuple[Any, ...]] = ()) -> None:
+        """Brings the file to this schema, all or nothing."""
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if version == 0 and tables == 0:
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise ConfigurationError(
-                    f"the journal {self._path} has schema {version}; this release has "
-                    f"{SCHEMA_VERSION}",
-                    layer="QPU agent",
-                    remedy="Start the release that wrote it, or move the file away",
-                )
+            for statement in script.split(";"):
+                self._db.execute(statement)
+            self._db.executemany(
+                "INSERT OR IGNORE INTO charge (task, lease, generation, job_id, account, user, "
+                "shots, qpu_time_ns, charged_at) VALUES (?,?,0,?,?,?,?,?,?)",
+                charges_of_1,
+            )
+            self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _copy_aside(self, version: int) -> None:
+        """Keeps a file as it was before its schema changes."""
+        copy = self._path.with_suffix(f".v{version}.sqlite")
+        making = copy.with_suffix(".part")
+        making.unlink(missing_ok=True)
+        os.close(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with closing(sqlite3.connect(making)) as target:
+            self._db.backup(target)
+        os.replace(making, copy)
 
     def restore(self, now: float) -> list[Lease]:
         """The leases that had not ended, each one generation on: their holders must learn that the
@@ -127,29 +189,28 @@ class Journal:
             self._db.execute("UPDATE lease SET generation = generation + 1 WHERE ended_at IS NULL")
         rows = self._db.execute(
             "SELECT id, job_id, uid, user, account, slots, mode, restart_count, generation, "
-            "ends_at, nodes, jobs FROM lease WHERE ended_at IS NULL"
+            "ends_at, nodes, jobs, state FROM lease WHERE ended_at IS NULL"
         )
         columns = [column[0] for column in rows.description]
         leases = []
         for row in rows:
             values = dict(zip(columns, row, strict=True))
-            values["mode"] = Mode(values["mode"])
+            values["mode"], values["state"] = Mode(values["mode"]), State(values["state"])
             values["nodes"] = set(json.loads(values["nodes"]))
             values["jobs"] = set(json.loads(values["jobs"]))
             leases.append(Lease(**values, renewed_at=now))
         return leases
 
     def write_lease(self, lease: Lease) -> None:
-        """Records a new lease, or its nodes and generation.
+        """Records a new lease, or what has changed of it.
 
         Raises:
-            DeviceError: the journal cannot be written; so for ``end_lease``.
+            StorageError: the journal cannot be written; so for ``end_lease``.
         """
-        nodes = json.dumps(sorted(lease.nodes))
         self._write(
-            "INSERT INTO lease VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,NULL) "
-            "ON CONFLICT (id) DO UPDATE SET nodes=excluded.nodes, "
-            "jobs=excluded.jobs, generation=excluded.generation",
+            "INSERT INTO lease VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,NULL) "
+            "ON CONFLICT (id) DO UPDATE SET nodes=excluded.nodes, jobs=excluded.jobs, "
+            "generation=excluded.generation, ends_at=excluded.ends_at, state=excluded.state",
             (
                 lease.id,
                 lease.job_id,
@@ -161,16 +222,18 @@ class Journal:
                 lease.restart_count,
                 lease.generation,
                 lease.ends_at,
-                nodes,
+                json.dumps(sorted(lease.nodes)),
                 json.dumps(sorted(lease.jobs)),
+                lease.state,
                 time.time(),
             ),
         )
 
-    def end_lease(self, lease: Lease, reason: str) -> None:
-        """Records that a lease was released or revoked."""
+    def end_lease(self, lease_id: str, state: State, reason: str) -> None:
+        """Records how a lease has ended."""
         self._write(
-            "UPDATE lease SET ended_at=?, end_reason=? WHERE id=?", (time.time(), reason, lease.id)
+            "UPDATE lease SET state=?, ended_at=?, end_reason=? WHERE id=?",
+            (state, time.time(), reason, lease_id),
         )
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
@@ -178,66 +241,90 @@ class Journal:
             with self._lock:
                 self._db.execute(statement, values)
         except sqlite3.Error as error:
-            raise DeviceError(
-                f"the journal {self._path} cannot be written: {error}",
-                layer="QPU agent",
-                remedy="Ask the administrator to look at the journal's disk",
-            ) from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> StorageError:
+        return StorageError(
+            f"the journal {self._path} cannot be written: {error}",
+            layer="QPU agent",
+            remedy="Ask the administrator to look at the journal's disk",
+        )
+
+    @property
+    def has_room(self) -> bool:
+        """Whether what tasks are charged can be recorded; false while the disk is full and the log
+        as good as full. ``settle`` changes that."""
+        return self._log.fits(_ROOM)
 
     def charge(self, charges: Iterable[Charge]) -> None:
         """Records charges, all or none; a task charged before is not charged again.
 
-        They go to the log beside the database, in one write that no death of this process undoes, a
-        tenth of the price of a transaction; ``settle`` carries them over.
+        They go to the log, in one write to the disk, half the price of a transaction; ``settle``
+        carries them over.
 
         Raises:
-            OSError: the log cannot be written. sqlite3.Error: it is full and cannot be settled.
+            StorageError: the disk failed, or is full and so is the log.
         """
         now = time.time()
         rows = [(*charge, now) for charge in charges]
+        batch: bytes = msgpack.packb(rows)
+        try:
+            with self._lock:
+                if not self._log.fits(len(batch)):
+                    self._settle()
+                self._log.append(batch)
+                self._keep(rows)
+        except (OSError, sqlite3.Error) as error:
+            raise self._failure(error) from error
+
+    def _keep(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        for row in rows:
+            known = self._unsettled.setdefault((row[0], row[1]), row)
+            if known is not row:  # as in the database: charged once, run again
+                self._unsettled[row[0], row[1]] = (*known[:2], row[2], *known[3:])
+
+    def charged(self, lease: str, task: bytes) -> int | None:
+        """The generation of its lease in which a task ran last, if it was charged at all."""
         with self._lock:
-            if len(self._unsettled) >= _SETTLE_AFTER:
-                self._settle()
-            record = b"".join(map(msgpack.packb, rows))
-            written = os.write(self._log, record)
-            if written < len(record):
-                os.ftruncate(self._log, os.fstat(self._log).st_size - written)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self._unsettled.extend(rows)
+            row = self._unsettled.get((lease, task))
+            if row is not None:
+                return int(row[2])
+            found = self._db.execute(
+                "SELECT generation FROM charge WHERE lease=? AND task=?", (lease, task)
+            ).fetchone()
+            return None if found is None else int(found[0])
 
     def settle(self) -> None:
         """Carries the charges of the log over into the database.
 
         Raises:
-            sqlite3.Error: the database cannot be written; the log keeps them.
+            StorageError: the database cannot be written; the log keeps them.
         """
-        with self._lock:
-            if self._unsettled:
-                self._settle()
+        try:
+            with self._lock:
+                if self._unsettled:
+                    self._settle()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
 
     def _settle(self) -> None:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
-                "INSERT OR IGNORE INTO charge VALUES (?,?,?,?,?,?,?,?)", self._unsettled
+                "INSERT INTO charge VALUES (?,?,?,?,?,?,?,?,?) "
+                "ON CONFLICT (lease, task) DO UPDATE SET generation=excluded.generation",
+                self._unsettled.values(),
             )
-        os.ftruncate(self._log, 0)  # a death before this settles them again, which changes nothing
+        # A death before this settles them again, which changes nothing.
+        self._log.begin_anew()
         self._unsettled.clear()
 
-    def _open_log(self) -> None:
-        """Opens the log and settles what an earlier run left in it."""
-        path = self._path.with_suffix(".charges")
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._log = os.open(path, flags, 0o600)
-        unpacker = msgpack.Unpacker(use_list=False)
-        unpacker.feed(path.read_bytes())
-        # A record cut short was never handed over: its write had not returned.
-        self._unsettled = list(unpacker)
-        self.settle()
-        os.ftruncate(self._log, 0)  # what was cut short must not run into the next record
-
     def usage(self, job_id: int | None = None) -> list[JobUsage]:
-        """What jobs were charged, in the order of their ids; one job's alone where given."""
+        """What jobs were charged, in the order of their ids; one job's alone where given.
+
+        Raises:
+            StorageError: the database cannot be written, so that it lacks the latest charges.
+        """
         self.settle()
         rows = self._db.execute(
             "SELECT job_id, account, user, count(*), sum(shots), sum(qpu_time_ns) FROM charge "
@@ -247,6 +334,9 @@ class Journal:
         return [JobUsage(*row) for row in rows]
 
     def close(self) -> None:
-        self.settle()
-        os.close(self._log)
-        self._db.close()
+        """Settles what it can; what it cannot stays in the log."""
+        try:
+            self.settle()
+        finally:
+            self._log.close()
+            self._db.close()

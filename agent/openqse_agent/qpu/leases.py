@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -14,6 +14,31 @@ class Mode(StrEnum):
     EXCLUSIVE = "exclusive"
 
 
+class State(StrEnum):
+    """Where a lease is in its life."""
+
+    REQUESTED = "requested"  # a node agent asks for it; slurmctld has not confirmed the job
+    GRANTED = "granted"  # holds its slots; no node agent has said yet that it knows of it
+    ACTIVE = "active"  # a node agent holds it
+    RELEASING = "releasing"  # its slots are free; its end is not in the journal yet
+    RELEASED = "released"  # the job has left it
+    EXPIRED = "expired"  # the job ran into its time limit
+    REVOKED = "revoked"  # taken away: the job ended unheard, or was requeued
+
+
+#: What may follow what.
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.REQUESTED: frozenset({State.GRANTED}),
+    State.GRANTED: frozenset({State.ACTIVE, State.RELEASING}),
+    State.ACTIVE: frozenset({State.RELEASING}),
+    State.RELEASING: frozenset({State.RELEASED, State.EXPIRED, State.REVOKED}),
+    State.RELEASED: frozenset(),
+    State.EXPIRED: frozenset(),
+    State.REVOKED: frozenset(),
+}
+_HELD = frozenset({State.GRANTED, State.ACTIVE})
+
+
 @dataclass
 class Lease:
     """A job's right to ``slots`` slots of the QPU.
@@ -21,11 +46,15 @@ class Lease:
     Attributes:
         id: chosen at random when the lease is granted.
         generation: grows each time the lease is granted again; older messages are refused.
+        ends_at: when the job's time limit ends, seconds since the epoch; None without one.
+        renewed_at: last heartbeat or grant, monotonic seconds.
         nodes: compute nodes whose agents have joined it.
         jobs: the job and, of a heterogeneous one, the components that use it: Slurm gives licences
             to the first component alone.
-        ends_at: when the job's time limit ends, seconds since the epoch; None without one.
-        renewed_at: last heartbeat or grant, monotonic seconds.
+        confirmed_at: when slurmctld last said that the job runs, monotonic seconds.
+        limit_at: when the job's time limit seems to end, monotonic seconds; None without one. Two
+            hosts' clocks went into it, so it is a reason to ask slurmctld and for nothing else.
+        ending, reason: while it is ending, how, and what its holders are told.
     """
 
     id: str
@@ -41,13 +70,47 @@ class Lease:
     renewed_at: float
     nodes: set[str] = field(default_factory=set)
     jobs: set[int] = field(default_factory=set)
+    state: State = State.REQUESTED
+    confirmed_at: float = float("-inf")
+    limit_at: float | None = None
+    ending: State | None = None
+    reason: str = ""
 
     def __post_init__(self) -> None:
         self.jobs.add(self.job_id)
 
+    @property
+    def held(self) -> bool:
+        """Whether its slots are its job's."""
+        return self.state in _HELD
+
+    def become(self, state: State) -> None:
+        """Goes over into another state.
+
+        Raises:
+            ValueError: that is no way for a lease to go.
+        """
+        if state not in TRANSITIONS[self.state]:
+            raise ValueError(f"lease {self.id} cannot become {state} from {self.state}")
+        self.state = state
+
+    def confirm(self, ends_at: float | None, now: float, wall: float) -> bool:
+        """Notes slurmctld's word that the job runs; whether its time limit has changed.
+
+        Args:
+            ends_at: end of its time limit, seconds since the epoch.
+            now: monotonic seconds. wall: this host's seconds since the epoch.
+        """
+        changed = ends_at != self.ends_at
+        self.ends_at, self.confirmed_at = ends_at, now
+        # A limit that is over while the job runs: it is being ended, or a clock is wrong.
+        over = ends_at is None or ends_at <= wall
+        self.limit_at = None if over or ends_at is None else now + ends_at - wall
+        return changed
+
 
 class LeaseTable:
-    """The leases of a QPU with ``slots`` slots. At most one for each job."""
+    """The leases of a QPU with ``slots`` slots. At most one that is held for each job."""
 
     def __init__(self, qpu: str, slots: int, leases: Iterable[Lease] = ()) -> None:
         self.qpu = qpu
@@ -55,22 +118,27 @@ class LeaseTable:
         self._leases = {lease.id: lease for lease in leases}
 
     def __iter__(self) -> Iterator[Lease]:
-        return iter(list(self._leases.values()))
+        return iter([lease for lease in self._leases.values() if lease.held])
 
     def __len__(self) -> int:
-        return len(self._leases)
+        return sum(lease.held for lease in self._leases.values())
 
     @property
     def free(self) -> int:
         """Slots that nobody holds."""
-        return self.slots - sum(lease.slots for lease in self._leases.values())
+        return self.slots - sum(lease.slots for lease in self)
+
+    @property
+    def releasing(self) -> list[Lease]:
+        """Leases whose end is still to be recorded."""
+        return [x for x in self._leases.values() if x.state == State.RELEASING]
 
     def of_job(self, job_id: int) -> Lease | None:
-        """The job's lease, if it has one."""
-        return next((x for x in self._leases.values() if job_id in x.jobs), None)
+        """The job's lease, if it holds one."""
+        return next((x for x in self if job_id in x.jobs), None)
 
     def grant(self, lease: Lease) -> None:
-        """Adds a lease.
+        """Adds a lease that was requested.
 
         Raises:
             LeaseDenied: the job has one, or its slots are not free.
@@ -84,6 +152,7 @@ class LeaseTable:
                 layer="QPU agent",
                 remedy="Ask the administrator to run 'openqse site check' and 'openqse leases'",
             )
+        lease.become(State.GRANTED)
         self._leases[lease.id] = lease
 
     def join(self, lease: Lease, node: str, slots: int, mode: str, now: float) -> None:
@@ -109,32 +178,66 @@ class LeaseTable:
         lease.nodes.add(node)
         lease.renewed_at = now
 
-    def leave(self, job_id: int, node: str) -> Lease | None:
-        """Takes a node off the job's lease; gives the lease if it ended with that."""
+    def leave(self, job_id: int, node: str, lease_id: str = "") -> Lease | None:
+        """Takes a node off the job's lease; gives the lease if that was its last node.
+
+        Args:
+            lease_id: which lease is meant; empty for whichever the job holds. A former lease of
+                the job changes nothing.
+        """
         lease = self.of_job(job_id)
-        if lease is None:
+        if lease is None or lease_id not in ("", lease.id):
             return None
         lease.nodes.discard(node)
-        return None if lease.nodes else self.end(lease)
+        return None if lease.nodes else lease
 
-    def end(self, lease: Lease) -> Lease:
-        """Releases or revokes a lease."""
+    def end(self, lease: Lease, how: State, reason: str) -> None:
+        """Begins the end of a lease: its slots are free and its messages refused from now on."""
+        lease.become(State.RELEASING)
+        lease.ending, lease.reason = how, reason
+
+    def ended(self, lease: Lease) -> None:
+        """The end of a lease is recorded."""
+        assert lease.ending is not None
+        lease.become(lease.ending)
         del self._leases[lease.id]
-        return lease
 
-    def renew(self, lease_ids: Iterable[str], node: str, now: float) -> dict[str, int]:
+    def renew(self, claims: Iterable[str], node: str, now: float) -> dict[str, int]:
         """Notes a node's heartbeat; gives the generations of those leases that it has joined."""
         renewed = {}
-        for lease_id in lease_ids:
+        for lease_id in claims:
             lease = self._leases.get(lease_id)
-            if lease is not None and node in lease.nodes:
+            if lease is not None and lease.held and node in lease.nodes:
+                if lease.state == State.GRANTED:
+                    lease.become(State.ACTIVE)
                 lease.renewed_at = now
                 renewed[lease_id] = lease.generation
         return renewed
 
+    def forsaken(self, claims: Collection[str], asking: Collection[int], node: str) -> list[Lease]:
+        """Leases that a node has joined and no longer speaks of: it left unheard, was restarted
+        without them, or died between asking and holding.
+
+        Args:
+            claims: ids of all leases that it holds. asking: jobs for which it is asking.
+        """
+        return [
+            x for x in self if node in x.nodes and x.id not in claims and x.jobs.isdisjoint(asking)
+        ]
+
     def lapsed(self, now: float, ttl: float) -> list[Lease]:
         """Leases without a heartbeat for ``ttl`` seconds."""
-        return [x for x in self._leases.values() if now - x.renewed_at > ttl]
+        return [x for x in self if now - x.renewed_at > ttl]
+
+    def unconfirmed(self, now: float, ttl: float) -> list[Lease]:
+        """Leases after which slurmctld is to be asked: not confirmed for ``ttl`` seconds, or not
+        since their jobs' time limits seem to have ended."""
+        return [
+            x
+            for x in self
+            if now - x.confirmed_at > ttl
+            or (x.limit_at is not None and x.confirmed_at < x.limit_at < now)
+        ]
 
     def check(self, lease_id: str, generation: int, node: str, job_id: int) -> Lease:
         """The lease under which a job sends a task from a node.
@@ -144,7 +247,7 @@ class LeaseTable:
             StaleLease: it was granted again since; ``details['generation']`` says which is current.
         """
         lease = self._leases.get(lease_id)
-        if lease is None or node not in lease.nodes or job_id not in lease.jobs:
+        if lease is None or not lease.held or node not in lease.nodes or job_id not in lease.jobs:
             raise NoLease(
                 f"job {job_id} has no lease {lease_id!r} of {self.qpu} on node {node}",
                 layer="QPU agent",

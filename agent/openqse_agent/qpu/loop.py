@@ -12,9 +12,8 @@ import heapq
 import logging
 import os
 import signal
-import sqlite3
 import time
-from collections import Counter, OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -33,8 +32,8 @@ from openqse.errors import (
     NotAuthorised,
     OpenQSEError,
     ProtocolError,
+    StorageError,
     TaskCancelled,
-    UnknownProgram,
 )
 from openqse.site import SiteQPU
 from openqse.wire import limits
@@ -53,7 +52,8 @@ from openqse.wire.messages import TASK_KINDS, Header, Kind, Latency, header
 from openqse.wire.tasks import decode_work, encode_outcome
 from openqse_agent import config as configuration
 from openqse_agent import keys
-from openqse_agent.qpu.admission import Address, Admission, speaker
+from openqse_agent.qpu.admission import Admission, speaker
+from openqse_agent.qpu.delivery import Address, Ledger, Session
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import Lease, LeaseTable
@@ -65,8 +65,10 @@ log = logging.getLogger("qpu-agent")
 _TICK_MS = 200
 #: Messages taken before completions and clocks get their turn.
 _DRAIN = 256
-#: Bytes of encoded programs kept for tasks that name one by its hash.
-_PROGRAM_BYTES = 256 * 2**20
+#: Seconds for which tasks wait for a journal that takes no charges, before they are refused.
+_STORAGE_PATIENCE = 30.0
+#: Bytes of a session's id at the beginning of a task's, and of the number after it.
+_SESSION, _NUMBER = 8, 8
 
 #: What anybody may ask.
 _FOR_ALL = frozenset({Kind.STATUS, Kind.LEASES, Kind.USAGE})
@@ -100,12 +102,12 @@ class QPUAgent:
         self._leases = LeaseTable(qpu.name, qpu.slots, self._journal.restore(time.monotonic()))
         self._executor = Executor(driver, self._journal, config.qpu.programs)
         self._tasks: dict[bytes, Task] = {}
-        self._in_flight: Counter[Address] = Counter()
+        self._ledgers: dict[str, Ledger] = {}
         self._results: dict[Address, list[list[Frame]]] = {}
         self._deadlines: list[tuple[float, int, Task]] = []
         self._order = count()
-        self._programs: OrderedDict[bytes, bytes] = OrderedDict()
-        self._program_bytes = 0
+        self._storage_error: StorageError | None = None
+        self._storage_failed = 0.0
         self._admission = Admission(
             qpu,
             self._leases,
@@ -227,17 +229,37 @@ class QPUAgent:
             if task.id in self._tasks and task.should_stop():
                 assert task.stopped is not None
                 self._cancel(task, task.stopped)
+        self._settle(now)
+        self._admission.tick(now)
+
+    def _settle(self, now: float) -> None:
         try:
             self._journal.settle()
-        except sqlite3.Error as error:
-            log.error("charges stay in the journal's log, the database cannot take them: %s", error)
-        self._admission.tick(now)
+        except StorageError as error:
+            if self._storage_error is None:
+                log.error("charges stay in the journal's log: %s", error)
+                self._storage_failed = now
+            self._storage_error = error
+            if self._refuses(now):
+                for task in list(self._tasks.values()):
+                    self._cancel(task, error)
+        else:
+            if self._storage_error is not None:
+                log.warning("the journal takes charges again")
+                self._storage_error = None
+
+    def _refuses(self, now: float) -> bool:
+        """Whether tasks have waited long enough for a journal that cannot take their charges."""
+        return not self._journal.has_room and now - self._storage_failed > _STORAGE_PATIENCE
 
     def _shut_down(self) -> None:
         log.info("stopping; leases stay in the journal")
         self._executor.stop(timeout=5.0)
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._journal.close()
+        try:
+            self._journal.close()
+        except StorageError as error:
+            log.error("charges stay in the journal's log: %s", error)
         self._context.destroy(linger=200)
 
     def _ask(self, question: Callable[[], Any], answered: Callable[[Any], None]) -> None:
@@ -308,12 +330,17 @@ class QPUAgent:
         if head.kind in TASK_KINDS:
             self._submit(address, head, frames)
         elif head.kind == Kind.CANCEL:
-            self._lease(address, head)
+            lease = self._lease(address, head)
             task = self._tasks.get(head.task)
-            if task is not None and task.lease.id == head.lease:
+            if task is not None and task.lease is lease:
                 self._cancel(
                     task, TaskCancelled("the task was cancelled by its client", layer="QPU agent")
                 )
+        elif head.kind == Kind.CLAIM:
+            self._claim(address, head, decode_body(frames))
+        elif head.kind == Kind.TAKEN:
+            session = self._session(self._lease(address, head), head.task, address)
+            self._take_off(session, decode_body(frames))
         elif (
             head.kind in self._control and speaker(address[0])[1] is None
         ):  # a relay speaks for ranks
@@ -334,52 +361,96 @@ class QPUAgent:
             raise NoLease("only a job's relay sends tasks", layer="QPU agent")
         return self._leases.check(head.lease, head.generation, node, job_id)
 
+    def _session(self, lease: Lease, task: bytes, address: Address) -> Session:
+        """The session of a task id's first bytes."""
+        if len(task) < _SESSION:
+            raise ProtocolError(f"a session has {_SESSION} bytes", layer="QPU agent")
+        ledger = self._ledgers.get(lease.id)
+        if ledger is None:
+            ledger = self._ledgers[lease.id] = Ledger(lease)
+        return ledger.session(task[:_SESSION], address)
+
     def _submit(self, address: Address, head: Header, frames: list[bytes]) -> None:
         lease = self._lease(address, head)
-        if not head.task:
-            raise ProtocolError("a task without an id", layer="QPU agent")
+        if len(head.task) != _SESSION + _NUMBER:
+            raise ProtocolError("a task's id has 16 bytes", layer="QPU agent")
+        session = self._session(lease, head.task, address)
         known = self._tasks.get(head.task)
-        if known is not None:
-            # Sent again while it waits or runs: the last asker gets the answer.
-            if known.lease is not lease:
+        if known is not None:  # sent again while it waits or runs
+            if known.session is not session:
                 raise ProtocolError("a task id that another job uses", layer="QPU agent")
-            self._in_flight[known.address] -= 1
-            known.address = address
-            self._in_flight[address] += 1
             return
-        if self._in_flight[address] >= self._config.tasks_per_session:
-            raise LimitExceeded(
-                f"the session has {self._config.tasks_per_session} unanswered tasks",
-                layer="QPU agent",
-                remedy="Wait for results before sending more",
-                limit="tasks_per_session",
-            )
-        work, attached = decode_work(frames)
+        answer = session.kept.get(head.task)
+        if answer is not None:  # sent again because the answer was lost
+            self._reply(session, answer)
+            return
+        number = int.from_bytes(head.task[_SESSION:], "big")
+        if (session.highest is None or number <= session.highest) and self._journal.charged(
+            lease.id, head.task
+        ) == lease.generation:
+            raise ProtocolError("a task id that was used before", layer="QPU agent")
+        body = decode_body(frames)
+        self._take_off(session, body)
+        size = sum(map(len, frames))
+        session.admit(size, self._config.tasks_per_session)
+        now = time.monotonic()
+        if self._storage_error is not None and self._refuses(now):
+            raise self._storage_error
+        work, attached = decode_work(body, frames[2:])
         if attached is not None:
-            self._keep_program(work.program, attached)
-        program = self._programs.get(work.program)
-        if program is None:
-            raise UnknownProgram("the program is not kept here; send it again", layer="QPU agent")
-        self._programs.move_to_end(work.program)
-        deadline = time.monotonic() + head.time_left if head.time_left else None
+            self._keep_program(session.ledger, work.program, attached)
+        program = session.ledger.program(work.program)
+        deadline = now + head.time_left if head.time_left else None
         interactive = head.latency == Latency.INTERACTIVE
-        task = Task(head.task, address, lease, work, program, deadline, interactive)
+        task = Task(head.task, session, size, work, program, deadline, interactive)
+        if session.highest is None or number > session.highest:
+            session.highest = number
         self._tasks[task.id] = task
-        self._in_flight[address] += 1
+        session.add(size)
         if deadline is not None:
             heapq.heappush(self._deadlines, (deadline, next(self._order), task))
         self._executor.push(task)
 
-    def _keep_program(self, key: bytes, program: bytes) -> None:
-        if key in self._programs:
+    @staticmethod
+    def _keep_program(ledger: Ledger, key: bytes, program: bytes) -> None:
+        if key in ledger.programs:
             return
+        if len(program) > limits.MAX_PROGRAM_BYTES:
+            raise LimitExceeded(
+                f"a program of {len(program)} bytes; at most {limits.MAX_PROGRAM_BYTES} are taken",
+                layer="QPU agent",
+                limit="MAX_PROGRAM_BYTES",
+            )
         if sha256(program).digest() != key:
             raise ProtocolError("a program whose hash is not its id", layer="QPU agent")
-        self._programs[key] = program
-        self._program_bytes += len(program)
-        while self._program_bytes > _PROGRAM_BYTES:
-            _, dropped = self._programs.popitem(last=False)
-            self._program_bytes -= len(dropped)
+        ledger.keep_program(key, program)
+
+    def _take_off(self, session: Session, body: dict[str, Any]) -> None:
+        """Drops the answers that a client says to have taken."""
+        taken = body.get("taken")
+        if taken:
+            session.take(_numbers(taken))
+            if session.ledger.parked:
+                self._executor.resume(session.ledger)
+
+    def _claim(self, address: Address, head: Header, body: dict[str, Any]) -> None:
+        """Tells a client which of the tasks that it lacks are under way.
+
+        The others it sends again: their answers come before this one on the same way, so what it
+        then still lacks was lost, be it the task or its answer.
+        """
+        session = self._session(self._lease(address, head), head.task, address)
+        ids = {
+            session.id + number.to_bytes(_NUMBER, "big"): number
+            for number in _numbers(body.get("unanswered"))
+        }
+        session.keep_only(set(ids))
+        if session.ledger.parked:
+            self._executor.resume(session.ledger)
+        waiting = [number for task, number in ids.items() if task in self._tasks]
+        lease = session.lease
+        head = header(Kind.CLAIMED, head.task, lease=lease.id, generation=lease.generation)
+        self._reply(session, encode(head, {"waiting": waiting}))
 
     def _cancel(self, task: Task, reason: OpenQSEError) -> None:
         if self._executor.cancel(task, reason):
@@ -387,9 +458,6 @@ class QPUAgent:
 
     def _answer(self, task: Task, outcome: device.Outcome | OpenQSEError) -> None:
         self._tasks.pop(task.id, None)
-        self._in_flight[task.address] -= 1
-        if not self._in_flight[task.address]:
-            del self._in_flight[task.address]
         if isinstance(outcome, OpenQSEError):
             frames = encode_error(task.id, outcome)
         else:
@@ -398,7 +466,12 @@ class QPUAgent:
                 frames = encode(header(Kind.RESULT, task.id), body, buffers)
             except LimitExceeded as error:
                 frames = encode_error(task.id, error.at("QPU agent"))
-        self._results.setdefault(task.address, []).append(frames)
+        task.session.answer(task.id, task.size, frames)
+        self._reply(task.session, frames)
+
+    def _reply(self, session: Session, frames: list[Frame]) -> None:
+        """Sends in order, with what else is ready for the session."""
+        self._results.setdefault(session.address, []).append(frames)
 
     def _send_results(self) -> None:
         for address, results in self._results.items():
@@ -409,7 +482,8 @@ class QPUAgent:
     def _drop(self, lease: Lease, reason: str) -> None:
         """Ends the tasks of a lease that has ended."""
         for task in [task for task in self._tasks.values() if task.lease is lease]:
-            self._cancel(task, NoLease(reason, layer="QPU agent"))
+            self._cancel(task, NoLease(reason, layer="QPU agent", remedy="Submit the job again"))
+        self._ledgers.pop(lease.id, None)
 
     # --- reports ---------------------------------------------------------------------------------
 
@@ -423,8 +497,8 @@ class QPUAgent:
                 "online": status.online,
                 "reason": status.reason,
                 "slots": self._qpu.slots,
-                "free": self._leases.free,
-                "leases": len(self._leases),
+                **self._admission.status(time.monotonic()),
+                "journal": "" if self._storage_error is None else str(self._storage_error),
                 "tasks_queued": len(self._executor),
                 "tasks": len(self._tasks),
                 "calibration": self._device.calibration().id,
@@ -440,6 +514,17 @@ class QPUAgent:
 
     def _report(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         self._send(address, encode(header(Kind.REPORT, head.task), body))
+
+
+def _numbers(value: Any) -> list[int]:
+    """The task numbers that a message lists.
+
+    Raises:
+        ProtocolError: they are none.
+    """
+    if not isinstance(value, list) or not all(type(n) is int and 0 <= n < 2**64 for n in value):
+        raise ProtocolError("a list of task numbers was expected", layer="QPU agent")
+    return value
 
 
 def main(argv: list[str] | None = None) -> int:

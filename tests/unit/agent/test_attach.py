@@ -11,21 +11,25 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import zmq
 from stack import Refused, Stack, eventually, records
 
 import openqse
 from conftest import free_ports
-from openqse.wire.frames import encode
+from openqse.wire.frames import decode_body, encode
 from openqse.wire.messages import Kind, header
+from openqse_agent.cli.ask import ask
 from openqse_agent.config import AgentConfig
 from openqse_agent.node.loop import NodeAgent
-from openqse_agent.qpu.leases import Lease
+from openqse_agent.qpu.leases import Lease, State
 
 OTHER_UID = 12345
 
@@ -374,7 +378,6 @@ def test_a_job_attaches_again_after_the_node_agent_was_restarted(stack: Stack) -
     stack.slurm.submit(7, {"qpu_emu0": 1})
     first = stack.attach(7, "emu0")
     stack.stop_node()
-    (stack.runtime / "job-7").mkdir()  # as after a kill
     stack.start_node()
     again = stack.attach(7, "emu0")
     for environment in (first, again):
@@ -417,17 +420,166 @@ def test_only_the_lapsed_lease_of_an_ended_job_is_revoked(
         stack.start_node()
 
 
-def test_a_lease_that_is_renewed_does_not_lapse(
+def test_a_lease_of_a_job_that_runs_is_kept_whoever_renews_it(
     make_stack: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
-    stack = make_stack(lease_ttl=1.0)
+    stack = make_stack(lease_ttl=0.5)
     stack.slurm.submit(7, {"qpu_emu0": 1})
     stack.attach(7, "emu0")
+    eventually(lambda: lease(stack).state == State.ACTIVE)
+    eventually(lambda: len(stack.slurm.questions) >= 3)
+    assert stack.leases("emu0") == [7]
+    assert stack.qpus["emu0"].agent._leases.lapsed(time.monotonic(), 0.5) == []
+
+
+def test_the_lease_of_a_job_that_ended_is_revoked_though_its_node_renews_it(
+    make_stack: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its epilog never came: the node agent was down just then."""
+    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
+    stack = make_stack(lease_ttl=0.5)
+    stack.slurm.submit(7, {"qpu_emu0": 1})
+    stack.attach(7, "emu0")
+    stack.slurm.end(7)
+    eventually(lambda: stack.leases("emu0") == [])
+    eventually(lambda: list(stack.runtime.glob("job-*")) == [])
+
+
+def test_a_job_that_ran_into_its_time_limit_loses_an_expired_lease(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(lease_ttl=30.0)
+    stack.slurm.submit(7, {"qpu_emu0": 1})
+    stack.slurm.known[7] = replace(stack.slurm.known[7], end_time=time.time() + 0.5)
+    stack.attach(7, "emu0")
+    held = lease(stack)
+    stack.slurm.known[7] = replace(stack.slurm.known[7], running=False, state="TIMEOUT")
+    eventually(lambda: held.state == State.EXPIRED)  # long before a TTL has passed
+    assert stack.leases("emu0") == []
+
+
+def test_no_clock_ends_a_lease_and_a_limit_that_was_extended_counts(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(lease_ttl=30.0)
+    for job, left in ((7, -3600.0), (8, 0.3)):
+        stack.slurm.submit(job, {"qpu_emu0": 1})
+        stack.slurm.known[job] = replace(stack.slurm.known[job], end_time=time.time() + left)
+        stack.attach(job, "emu0")
+    stack.slurm.known[8] = replace(stack.slurm.known[8], end_time=time.time() + 900)
     agent = stack.qpus["emu0"].agent
-    checked = agent._admission._checked
-    eventually(lambda: agent._admission._checked > checked + 1.2)
-    assert stack.slurm.questions == [[7]]
+    eventually(lambda: [8] in stack.slurm.questions[2:])
+    eventually(lambda: not agent._admission._asking)
+    assert stack.leases("emu0") == [7, 8]
+
+
+def status(stack: Stack) -> dict[str, Any]:
+    answer = ask([stack.site.qpu("emu0")], Kind.STATUS, {}, 5.0)["emu0"]
+    assert isinstance(answer, dict)
+    return answer
+
+
+def test_slurmctld_being_unreachable_suspends_revocation_and_is_reported(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(lease_ttl=0.3)
+    stack.slurm.submit(7, {"qpu_emu0": 1})
+    stack.attach(7, "emu0")
+    assert (status(stack)["slurmctld"], status(stack)["revocation_suspended"]) == ("", False)
+    stack.slurm.down = True
+    stack.slurm.end(7)
+    eventually(lambda: status(stack)["revocation_suspended"])
+    assert "slurmctld does not answer" in status(stack)["slurmctld"]
+    assert stack.leases("emu0") == [7]
+    stack.slurm.down = False
+    eventually(lambda: stack.leases("emu0") == [])
+    assert (status(stack)["slurmctld"], status(stack)["revocation_suspended"]) == ("", False)
+
+
+# --- agents die between asking and holding --------------------------------------------------------
+
+
+def test_a_node_agent_that_dies_between_asking_and_holding_leaves_no_lease(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All or none survives it: the next run states what it holds, and that is neither."""
+    stack.slurm.submit(7, {"qpu_emu0": 1, "qpu_emu1": 1})
+    stack.stop_qpu("emu1")
+    with ThreadPoolExecutor() as pool:
+        attach = pool.submit(stack.attach, 7, "emu0,emu1")
+        eventually(lambda: stack.leases("emu0") == [7])
+        # Killed: it neither refuses nor gives back, and its messages go no further.
+        monkeypatch.setattr(NodeAgent, "_leave", lambda *_: None)
+        stack.stop_node()
+        assert attach.exception(10) is not None
+    monkeypatch.undo()
+    stack.start_node()
+    eventually(lambda: stack.leases("emu0") == [])
+    stack.start_qpu("emu1")
+    assert stack.attach(7, "emu0,emu1")["OPENQSE_QPUS"] == "emu0:1,emu1:1"
+
+
+def test_a_detach_that_was_lost_is_made_up_for(stack: Stack) -> None:
+    for job in (7, 8):
+        stack.slurm.submit(job, {"qpu_emu0": 1, "qpu_emu1": 1})
+    stack.attach(7, "emu0,emu1")
+    stack.attach(8, "emu0")
+    stack.stop_qpu("emu0")
+    detached = threading.Thread(target=stack.detach, args=(7,))
+    detached.start()
+    eventually(lambda: stack.leases("emu1") == [])
+    # What the node agent has said to the agent that is down is lost with the connection.
+    uplink = stack.node._uplinks["emu0"]
+    eventually(lambda: uplink.lost)
+    stack.start_qpu("emu0")
+    detached.join(10)
+    eventually(lambda: stack.leases("emu0") == [8])
+
+
+def test_a_former_run_of_a_node_agent_is_fenced_off(stack: Stack) -> None:
+    stack.slurm.submit(7, {"qpu_emu0": 1})
+    stack.attach(7, "emu0")
+    former = stack.node._identity.encode()
+    stack.stop_node()
+    stack.start_node()
+    eventually(lambda: lease(stack).state == State.ACTIVE)
+    context: zmq.Context[Any] = zmq.Context()
+    try:
+        late = context.socket(zmq.DEALER)
+        late.setsockopt(zmq.ROUTING_ID, former)
+        late.connect(stack.site.qpu("emu0").endpoint)
+        for kind, body in (
+            (Kind.HEARTBEAT, {"leases": {}, "asking": []}),
+            (Kind.DETACH, {"job_id": 7}),
+        ):
+            late.send_multipart([b"", *encode(header(kind), body)])
+            assert late.poll(10_000)
+            _, *frames = late.recv_multipart()
+            assert decode_body(frames)["code"] == "stale-lease"
+    finally:
+        context.destroy(linger=0)
+    assert stack.leases("emu0") == [7]
+
+
+def test_a_former_lease_of_a_job_cannot_be_detached_in_place_of_its_next(stack: Stack) -> None:
+    stack.slurm.submit(7, {"qpu_emu0": 1})
+    first = stack.attach(7, "emu0")["emu0_QRMI_JOB_ACQUISITION_TOKEN"]
+    stack.attach(7, "emu0", restarts=1)
+    stack.node._leave(7, {"emu0": first})
+    eventually(lambda: stack.node._uplinks["emu0"]._waiting_since is None)
+    assert stack.leases("emu0") == [7]
+
+
+def test_a_record_that_cannot_be_read_costs_its_job_alone(stack: Stack) -> None:
+    for job in (7, 8):
+        stack.slurm.submit(job, {"qpu_emu0": 1})
+        stack.attach(job, "emu0")
+    stack.stop_node()
+    (stack.runtime / "attached" / "7.json").write_text('{"id": 7}')
+    stack.start_node()
+    assert sorted(path.name for path in stack.runtime.glob("job-*")) == ["job-8"]
+    eventually(lambda: stack.leases("emu0") == [8])
 
 
 def test_a_revoked_lease_closes_the_jobs_socket(

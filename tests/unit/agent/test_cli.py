@@ -318,6 +318,7 @@ def test_reports_as_json(reported: str, stack: Stack, capsys: pytest.CaptureFixt
             "slots": 2,
             "mode": "shared",
             "generation": 1,
+            "state": lease.state,
             "nodes": ["c1"],
         }
     ]

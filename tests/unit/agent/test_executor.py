@@ -12,7 +12,8 @@ from stack import Refused, ScriptedDevice, Stack, eventually
 
 import openqse
 from openqse import device
-from openqse.errors import DeviceError, TaskCancelled
+from openqse.errors import StorageError, TaskCancelled
+from openqse_agent.qpu.delivery import Ledger, Session
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal import Charge, Journal
 from openqse_agent.qpu.leases import Lease, Mode
@@ -45,9 +46,10 @@ def executor(journal: ScriptedJournal) -> Any:
 
 def task(number: int, program: openqse.Circuit = PROGRAM, shots: int = 2, **changed: Any) -> Task:
     lease = Lease("L", 7, 0, "alice", "chem", 1, Mode.SHARED, 0, 1, None, 0.0)
+    session = Session(Ledger(lease), b"session", (b"c1", b"s"))
     work = device.Work(bytes.fromhex(program.id), np.empty((3, 0)), shots=shots)
     values: dict[str, Any] = {"deadline": None, "interactive": False}
-    return Task(b"%d" % number, (b"c1", b"s"), lease, work, program.encoded, **(values | changed))
+    return Task(b"%d" % number, session, 100, work, program.encoded, **(values | changed))
 
 
 def outcomes(executor: Executor, *tasks: Task) -> dict[bytes, Any]:
@@ -73,7 +75,7 @@ def test_a_charge_names_task_lease_job_account_and_all_shots(
     record = journal.charge
     journal.charge = lambda charges: (seen.extend(charges), record(charges))  # type: ignore
     outcomes(executor, task(1))
-    assert seen == [Charge(b"1", "L", 7, "chem", "alice", 6, 6000)]
+    assert seen == [Charge("L", b"1", 1, 7, "chem", "alice", 6, 6000)]
 
 
 def test_every_outcome_is_in_the_journal_when_it_is_handed_over(
@@ -99,7 +101,7 @@ def test_a_result_whose_charge_cannot_be_recorded_is_not_given_away(
 ) -> None:
     journal.failing = True
     for outcome in outcomes(executor, *map(task, range(5))).values():
-        assert isinstance(outcome, DeviceError)
+        assert isinstance(outcome, StorageError)
         assert outcome.layer == "QPU agent"
         assert "charge could not be recorded: database or disk is full" in outcome.message
         assert "journal" in outcome.remedy
@@ -140,7 +142,7 @@ def test_an_agent_whose_journal_fails_goes_on_serving(
 
     with monkeypatch.context() as broken:
         broken.setattr(Journal, "charge", full)
-        with pytest.raises(DeviceError, match="charge could not be recorded"):
+        with pytest.raises(StorageError, match="charge could not be recorded"):
             rank.run(PROGRAM, shots=1)
     assert rank.run(PROGRAM, shots=1).counts == {"0": 1}
     (used,) = stack.qpus["emu0"].agent._journal.usage()
@@ -162,15 +164,14 @@ class FullDisk:
         return self._database.execute(statement, *values)
 
 
-@pytest.mark.parametrize("left", [0, 1])
 def test_an_agent_that_cannot_record_a_lease_refuses_it_and_goes_on_serving(
-    stack: Stack, left: int
+    stack: Stack,
 ) -> None:
     for job in (7, 8):
         stack.slurm.submit(job, {"qpu_emu0": 3})
     journal = stack.qpus["emu0"].agent._journal
     database = journal._db
-    journal._db = FullDisk(database, left)  # type: ignore[assignment]
+    journal._db = FullDisk(database, 0)  # type: ignore[assignment]
     refusal = r"QPU agent: the journal .* cannot be written: .* full\. Ask the administrator"
     with pytest.raises(Refused, match=refusal):
         stack.attach(7, "emu0")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from test_leases import lease
 
-from openqse.errors import ConfigurationError
+from openqse.errors import ConfigurationError, StorageError
+from openqse_agent.qpu import chargelog
 from openqse_agent.qpu.journal import Charge, JobUsage, Journal
-from openqse_agent.qpu.leases import Mode
+from openqse_agent.qpu.leases import Mode, State
 
 
 def charge(task: bytes, job_id: int = 1, **changed: Any) -> Charge:
     values: dict[str, Any] = {
         "lease": "lease-1",
+        "generation": 1,
         "account": "chem",
         "user": "alice",
         "shots": 10,
@@ -35,6 +39,7 @@ def test_leases_are_restored_a_generation_on_and_renewed_now(path: Path) -> None
     journal = Journal(path)
     first = lease(1, 2, mode=Mode.EXCLUSIVE, ends_at=123.5, generation=4, restart_count=3)
     first.nodes |= {"c1", "c2"}
+    first.state = State.ACTIVE
     journal.write_lease(first)
     journal.write_lease(lease(2))
     journal.close()
@@ -48,7 +53,7 @@ def test_leases_are_restored_a_generation_on_and_renewed_now(path: Path) -> None
 def test_a_lease_that_ended_is_not_restored(path: Path) -> None:
     journal = Journal(path)
     journal.write_lease(lease(1))
-    journal.end_lease(lease(1), "released")
+    journal.end_lease("lease-1", State.RELEASED, "its job has ended")
     assert journal.restore(0.0) == []
 
 
@@ -86,40 +91,115 @@ def test_usage_sums_each_job(path: Path) -> None:
     assert journal.usage(9) == []
 
 
-def test_charges_of_one_call_are_recorded_all_or_none(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    journal, write = Journal(path), os.write
-    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[: len(data) // 2]))
-    with pytest.raises(OSError, match="No space left"):
-        journal.charge([charge(b"t1"), charge(b"t2")])
-    monkeypatch.undo()
-    assert journal.usage() == []
-    journal.charge([charge(b"t3")])
-    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
+def test_a_task_id_is_its_leases_own(path: Path) -> None:
+    """Else whoever learns a task's id could run tasks of that id for nothing."""
+    journal = Journal(path)
+    journal.charge([charge(b"t1"), charge(b"t1", 2, lease="lease-2", account="ml", user="bob")])
+    assert [used.tasks for used in journal.usage()] == [1, 1]
+
+
+def test_a_journal_says_in_which_generation_a_task_was_charged(path: Path) -> None:
+    journal = Journal(path)
+    assert journal.charged("lease-1", b"t1") is None
+    for generation in (1, 2):
+        journal.charge([charge(b"t1", generation=generation)])
+        assert journal.charged("lease-1", b"t1") == generation
+        journal.settle()
+        assert journal.charged("lease-1", b"t1") == generation
+    assert journal.charged("lease-2", b"t1") is None
+    assert journal.usage()[0].tasks == 1
+
+
+def log_of(path: Path) -> Path:
+    return path.with_suffix(".charge-log")
+
+
+def changed(path: Path, at: int, data: bytes) -> None:
+    """Writes over a part of a file."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
 
 
 def test_charges_outlive_a_process_that_dies_before_it_settles_them(path: Path) -> None:
     Journal(path).charge([charge(b"t1"), charge(b"t2")])
-    successor = Journal(path)
-    assert successor.usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000)]
-    assert path.with_suffix(".charges").stat().st_size == 0
+    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000)]
+    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000)]
 
 
-def test_a_charge_whose_writing_was_cut_short_was_never_handed_over(path: Path) -> None:
-    Journal(path).charge([charge(b"t1"), charge(b"t2")])
-    log = path.with_suffix(".charges")
-    log.write_bytes(log.read_bytes()[:-3])
+def test_a_batch_whose_writing_was_cut_short_was_never_handed_over(path: Path) -> None:
+    journal = Journal(path)
+    journal.charge([charge(b"t1")])
+    end = journal._log._end
+    journal.charge([charge(b"t2"), charge(b"t3")])
+    changed(log_of(path), journal._log._end - 5, bytes(5))
     assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
+    changed(log_of(path), end, bytes(200))
+    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
+
+
+def test_a_batch_that_the_disk_does_not_take_is_not_charged(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(path)
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    with pytest.raises(StorageError, match=r"cannot be written: .*Input/output error"):
+        journal.charge([charge(b"t1"), charge(b"t2")])
+    monkeypatch.undo()
+    journal.charge([charge(b"t3")])
+    assert journal.usage() == Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
 
 
 def test_charges_settled_twice_count_once(path: Path) -> None:
-    journal, log = Journal(path), path.with_suffix(".charges")
+    journal = Journal(path)
     journal.charge([charge(b"t1")])
-    unsettled = log.read_bytes()
+    unsettled = log_of(path).read_bytes()
     journal.settle()
-    log.write_bytes(unsettled)  # as if the process had died between the two
+    log_of(path).write_bytes(unsettled)  # as if the process had died between the two
     assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
+
+
+def test_a_log_that_began_anew_does_not_bring_back_what_was_settled_before(path: Path) -> None:
+    journal = Journal(path)
+    journal.charge([charge(b"%d" % i) for i in range(20)])
+    journal.settle()
+    journal.charge([charge(b"last")])
+    log = chargelog.ChargeLog(log_of(path))
+    assert len(log.batches) == 1
+    assert b"last" in log.batches[0]
+    log.close()
+
+
+def test_a_log_that_is_full_is_settled(path: Path) -> None:
+    journal = Journal(path)
+    for start in range(0, 30_000, 1000):
+        journal.charge([charge(b"%d" % i) for i in range(start, start + 1000)])
+    assert journal.usage()[0].tasks == 30_000
+    assert log_of(path).stat().st_size == chargelog.SIZE
+
+
+def test_a_full_disk_leaves_charges_in_the_log_until_that_is_full_too(path: Path) -> None:
+    journal = Journal(path)
+    pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
+    journal._db.execute(f"PRAGMA max_page_count = {pages}")
+    for number in range(1000):
+        journal.charge([charge(b"%d" % number)])
+    with pytest.raises(StorageError, match=r"cannot be written: .* disk is full"):
+        journal.settle()
+    with pytest.raises(StorageError, match="disk is full"):
+        journal.usage()
+    number = 1000
+    while journal.has_room:
+        journal.charge([charge(b"%d" % number)])
+        number += 1
+    journal._db.execute("PRAGMA max_page_count = 1000000")  # space is back
+    journal.settle()
+    assert journal.has_room
+    assert journal.usage() == [JobUsage(1, "chem", "alice", number, 10 * number, 1000 * number)]
 
 
 def test_a_database_that_takes_no_more_leaves_charges_in_the_log(path: Path) -> None:
@@ -128,7 +208,7 @@ def test_a_database_that_takes_no_more_leaves_charges_in_the_log(path: Path) -> 
     blocker.execute("BEGIN IMMEDIATE")
     journal._db.execute("PRAGMA busy_timeout=0")
     journal.charge([charge(b"t1")])
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(StorageError):
         journal.settle()
     blocker.close()
     assert journal.usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
@@ -137,6 +217,7 @@ def test_a_database_that_takes_no_more_leaves_charges_in_the_log(path: Path) -> 
 def test_the_journal_is_for_the_agent_alone(path: Path) -> None:
     Journal(path)
     assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
 
 
 def refuse(path: Path, complaint: str) -> None:
@@ -167,29 +248,81 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(path: Path) -
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE stamps (country TEXT)")
     other.close()
-    refuse(path, "schema 0; this release has 1")
+    refuse(path, "schema 0; this release has 2")
 
 
-def test_the_journal_of_another_release_is_refused_and_left_as_it_is(path: Path) -> None:
+def test_the_journal_of_a_later_release_is_refused_and_left_as_it_is(path: Path) -> None:
     Journal(path).close()
     with sqlite3.connect(path) as newer:
-        newer.execute("PRAGMA user_version = 2")
+        newer.execute("PRAGMA user_version = 3")
     newer.close()
-    refuse(path, "schema 2; this release has 1")
+    refuse(path, "schema 3; this release has 2")
+
+
+@pytest.mark.parametrize("content", [b"Dear diary", b"oqse" + b"\1" * 30], ids=["foreign", "cut"])
+def test_a_log_that_is_none_is_refused_and_left_as_it_is(path: Path, content: bytes) -> None:
+    Journal(path).close()
+    log_of(path).write_bytes(content)
+    for _ in range(2):  # not replaced at the next start either
+        with pytest.raises(ConfigurationError, match="damaged at its beginning, or no log"):
+            Journal(path)
+        assert log_of(path).read_bytes() == content
+
+
+def test_a_log_that_is_damaged_before_its_end_is_refused(path: Path) -> None:
+    journal = Journal(path)
+    for number in range(3):
+        journal.charge([charge(b"%d" % number)])
+    changed(log_of(path), 60, b"\xff\xff")
+    damaged = log_of(path).read_bytes()
+    with pytest.raises(ConfigurationError, match="is damaged at byte 20: batches of charges"):
+        Journal(path)
+    assert log_of(path).read_bytes() == damaged
+
+
+OLDEST = """
+CREATE TABLE lease (
+    id TEXT PRIMARY KEY, job_id INTEGER NOT NULL, uid INTEGER NOT NULL, user TEXT NOT NULL,
+    account TEXT NOT NULL, slots INTEGER NOT NULL, mode TEXT NOT NULL,
+    restart_count INTEGER NOT NULL, generation INTEGER NOT NULL, ends_at REAL,
+    nodes TEXT NOT NULL, jobs TEXT NOT NULL, granted_at REAL NOT NULL, ended_at REAL,
+    end_reason TEXT
+) STRICT;
+CREATE INDEX lease_active ON lease (id) WHERE ended_at IS NULL;
+CREATE TABLE charge (
+    task BLOB PRIMARY KEY, lease TEXT NOT NULL, job_id INTEGER NOT NULL, account TEXT NOT NULL,
+    user TEXT NOT NULL, shots INTEGER NOT NULL, qpu_time_ns INTEGER NOT NULL,
+    charged_at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO lease VALUES ('old', 1, 1000, 'alice', 'chem', 2, 'shared', 0, 4, NULL, '["c1"]',
+    '[1]', 0.0, NULL, NULL), ('gone', 2, 1000, 'bob', 'ml', 1, 'shared', 0, 1, NULL, '[]', '[2]',
+    0.0, 1.0, 'the lease of emu0 was revoked: its job has ended');
+INSERT INTO charge VALUES (x'01', 'old', 1, 'chem', 'alice', 10, 1000, 0.0);
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_journal_of_the_first_schema_is_carried_over_and_kept_aside(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as oldest:
+        oldest.executescript(OLDEST)
+    oldest.close()
+    unsettled = (b"\2", "old", 1, "chem", "alice", 10, 1000, 0.0)
+    path.with_suffix(".charges").write_bytes(msgpack.packb(unsettled) + b"\x98cut")
+    journal = Journal(path)
+    assert journal.usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000)]
+    (restored,) = journal.restore(0.0)
+    assert (restored.id, restored.generation, restored.state) == ("old", 5, State.ACTIVE)
+    states = journal._db.execute("SELECT state FROM lease WHERE id = 'gone'").fetchall()
+    assert states == [("revoked",)]
+    journal.close()
+    assert Journal(path).usage()[0].tasks == 2
+    with sqlite3.connect(path.with_suffix(".v1.sqlite")) as aside:
+        assert aside.execute("SELECT count(*) FROM charge").fetchone() == (1,)
+    aside.close()
 
 
 def test_a_journal_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be used"):
         Journal(tmp_path / "file" / "emu0.sqlite")
-
-
-def test_a_charge_cut_short_alone_in_the_log_does_not_spoil_the_next(path: Path) -> None:
-    journal = Journal(path)
-    journal.charge([charge(b"t1")])
-    log = path.with_suffix(".charges")
-    cut = log.read_bytes()[:-4]
-    journal.close()
-    log.write_bytes(cut)
-    Journal(path).charge([charge(b"t2")])  # never closed
-    assert [u.tasks for u in Journal(path).usage()] == [2]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from openqse.errors import LeaseDenied, NoLease, StaleLease
-from openqse_agent.qpu.leases import Lease, LeaseTable, Mode
+from openqse_agent.qpu.leases import TRANSITIONS, Lease, LeaseTable, Mode, State
 
 
 def lease(job_id: int, slots: int = 1, **changed: Any) -> Lease:
@@ -49,7 +49,7 @@ def test_slots_are_free_until_they_are_granted_and_again_when_the_lease_ends(
     first = held(table, 1, 3)
     assert (table.free, len(table)) == (1, 1)
     assert table.of_job(1) is first
-    assert table.end(first) is first
+    table.end(first, State.RELEASED, "its job has ended")
     assert (table.free, len(table), table.of_job(1)) == (4, 0, None)
 
 
@@ -99,7 +99,9 @@ def test_a_lease_ends_when_its_last_node_leaves(table: LeaseTable) -> None:
     assert table.leave(1, "c1") is None
     assert table.leave(1, "c9") is None
     assert table.of_job(1) is granted
-    assert table.leave(1, "c2") is granted
+    assert table.leave(1, "c2", "a former lease of the job") is None
+    assert table.leave(1, "c2", granted.id) is granted
+    table.end(granted, State.RELEASED, "its last node has left")
     assert table.leave(1, "c2") is None
     assert len(table) == 0
 
@@ -132,7 +134,7 @@ def test_a_task_needs_its_jobs_own_lease_on_a_node_that_has_joined_it(table: Lea
     ):
         with pytest.raises(NoLease):
             table.check(lease_id, 1, node, job_id)
-    table.end(granted)
+    table.end(granted, State.REVOKED, "its job has ended")
     with pytest.raises(NoLease):
         table.check(granted.id, 1, "c1", 1)
 
@@ -147,9 +149,80 @@ def test_a_holder_of_another_generation_is_fenced_off(table: LeaseTable, generat
 
 
 def test_leases_of_the_journal_take_their_slots() -> None:
-    table = LeaseTable("emu0", 4, [lease(1, 3)])
+    table = LeaseTable("emu0", 4, [lease(1, 3, state=State.ACTIVE)])
     assert table.free == 1
     assert [x.job_id for x in table] == [1]
+
+
+@pytest.mark.parametrize("before", State)
+@pytest.mark.parametrize("after", State)
+def test_a_lease_goes_from_state_to_state_as_the_table_says(before: State, after: State) -> None:
+    changing = lease(1, state=before)
+    if after in TRANSITIONS[before]:
+        changing.become(after)
+        assert changing.state == after
+    else:
+        with pytest.raises(ValueError, match=f"cannot become {after} from {before}"):
+            changing.become(after)
+        assert changing.state == before
+
+
+@pytest.mark.parametrize("how", [State.RELEASED, State.EXPIRED, State.REVOKED])
+def test_the_life_of_a_lease(table: LeaseTable, how: State) -> None:
+    one = lease(1, 4)
+    assert (one.state, one.held) == (State.REQUESTED, False)
+    table.grant(one)
+    table.join(one, "c1", 1, "shared", 0.0)
+    assert (one.state, one.held, table.free) == (State.GRANTED, True, 0)
+    table.renew([one.id], "c1", 1.0)
+    assert (one.state, one.held, table.free) == (State.ACTIVE, True, 0)
+    table.end(one, how, "why")
+    assert (one.state, one.held, table.free) == (State.RELEASING, False, 4)
+    assert (table.releasing, table.of_job(1), list(table)) == ([one], None, [])
+    with pytest.raises(NoLease):
+        table.check(one.id, 1, "c1", 1)
+    assert table.renew([one.id], "c1", 2.0) == {}
+    table.grant(lease(1, 4, id="another"))  # its slots are free before its end is recorded
+    table.ended(one)
+    assert (one.state, one.reason, table.releasing) == (how, "why", [])
+
+
+def test_a_node_forsakes_what_it_has_joined_and_neither_claims_nor_asks_for(
+    table: LeaseTable,
+) -> None:
+    both, mine, other = held(table, 1, 1, "c1", "c2"), held(table, 2, 1, "c1"), held(table, 3)
+    assert table.forsaken([], [], "c1") == [both, mine]
+    assert table.forsaken([mine.id], [], "c1") == [both]
+    assert table.forsaken([], [1], "c1") == [mine]
+    assert table.forsaken([both.id, mine.id], [], "c1") == []
+    assert table.forsaken([], [], "c3") == []
+    assert other.nodes == set()
+
+
+def test_slurmctld_is_asked_after_a_lease_once_a_ttl_and_when_its_limit_seems_over(
+    table: LeaseTable,
+) -> None:
+    one = held(table, 1, 1, "c1")
+    assert table.unconfirmed(0.0, 30.0) == [one]  # restored: nobody has said that its job runs
+    assert one.confirm(None, 0.0, wall=5000.0) is False
+    assert table.unconfirmed(29.0, 30.0) == []
+    assert table.unconfirmed(31.0, 30.0) == [one]
+    assert one.confirm(5010.0, 31.0, wall=5000.0) is True  # a limit was set: ten seconds are left
+    assert table.unconfirmed(40.0, 30.0) == []
+    assert table.unconfirmed(41.5, 30.0) == [one]
+
+
+@pytest.mark.parametrize("moved", [-3600.0, 3600.0])
+def test_a_clock_that_is_wrong_is_a_reason_to_ask_and_ends_nothing(
+    table: LeaseTable, moved: float
+) -> None:
+    one = held(table, 1, 1, "c1")
+    one.confirm(5000.0 + 600.0, 0.0, wall=5000.0 + moved)
+    now = 1.0
+    if moved > 0:  # the limit seems long over: asked once a TTL, not for ever at once
+        assert table.unconfirmed(now, 30.0) == []
+    assert table.check(one.id, 1, "c1", 1) is one
+    assert one.state == State.GRANTED
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -190,6 +263,8 @@ class AnyHistory(RuleBasedStateMachine):
             self.model[job][1].discard(node)
         assert (ended is not None) == (job in self.model and not self.model[job][1])
         if ended is not None:
+            self.table.end(ended, State.RELEASED, "left")
+            self.table.ended(ended)
             del self.model[job]
 
     @invariant()

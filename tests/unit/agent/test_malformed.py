@@ -31,6 +31,8 @@ checked = settings(
 )
 
 PROGRAM = openqse.CircuitBuilder(1).measure_all().build()
+#: Ids of tasks: a session and a number.
+GOOD, ODD = b"session0" + bytes(7) + b"\1", b"session1" + bytes(7) + b"\1"
 TYPED = {"protocol", "limit", "no-lease", "stale-lease", "program", "unknown-program"}
 
 
@@ -128,7 +130,7 @@ def relayed(shared: Stack, context: zmq.Context[Any]) -> Peer:
     path = shared.runtime / "job-7" / "emu0.sock"
     lease = lease_of(shared, 7)
     work = Work(bytes.fromhex(PROGRAM.id), np.empty((1, 0)), shots=3)
-    head = header(Kind.RUN, b"good", lease=lease.id, generation=lease.generation)
+    head = header(Kind.RUN, GOOD, lease=lease.id, generation=lease.generation)
     good = encode(head, *encode_work(work, PROGRAM.encoded))
     return Peer(dealer(context, f"ipc://{path}"), [], good, Kind.RESULT)
 
@@ -218,7 +220,7 @@ def test_tasks_with_random_bodies(
     relayed: Peer, shared: Stack, kind: Kind, body: bytes, buffers: list[bytes]
 ) -> None:
     lease = lease_of(shared, 7)
-    head = header(kind, b"id", lease=lease.id, generation=lease.generation)
+    head = header(kind, ODD, lease=lease.id, generation=lease.generation)
     assert relayed.refuses([msgpack.packb(head), body, *buffers]) == "protocol"
 
 
@@ -227,7 +229,9 @@ def test_tasks_with_random_bodies(
     kind=st.sampled_from([Kind.ATTACH, Kind.DETACH, Kind.HEARTBEAT]),
     body=no_maps
     | st.dictionaries(
-        st.sampled_from(["job_id", "uid", "restart_count", "slots", "node", "mode", "leases"]),
+        st.sampled_from(
+            ["job_id", "uid", "restart_count", "slots", "node", "mode", "leases", "asking"]
+        ),
         st.none() | st.text(max_size=3) | st.booleans() | st.floats(),
     ).map(msgpack.packb),
 )
@@ -263,13 +267,13 @@ def task(**changed: Any) -> list[bytes]:
 )
 def test_tasks_of_absurd_sizes(relayed: Peer, shared: Stack, changed: dict[str, Any]) -> None:
     lease = lease_of(shared, 7)
-    head = header(Kind.RUN, b"id", lease=lease.id, generation=lease.generation)
+    head = header(Kind.RUN, ODD, lease=lease.id, generation=lease.generation)
     assert relayed.refuses([msgpack.packb(head), *task(**changed)]) in ("protocol", "program")
 
 
 def test_a_program_that_is_not_what_its_hash_says(relayed: Peer, shared: Stack) -> None:
     lease = lease_of(shared, 7)
-    head = msgpack.packb(header(Kind.RUN, b"id", lease=lease.id, generation=lease.generation))
+    head = msgpack.packb(header(Kind.RUN, ODD, lease=lease.id, generation=lease.generation))
     forged = task(program=bytes(32), attached=True)
     assert relayed.refuses([head, *forged, PROGRAM.encoded]) == "protocol"
     assert relayed.refuses([head, *task(program=bytes(32))]) == "unknown-program"
@@ -277,7 +281,7 @@ def test_a_program_that_is_not_what_its_hash_says(relayed: Peer, shared: Stack) 
 
 def test_a_program_that_is_none(relayed: Peer, shared: Stack) -> None:
     lease = lease_of(shared, 7)
-    head = msgpack.packb(header(Kind.RUN, b"id", lease=lease.id, generation=lease.generation))
+    head = msgpack.packb(header(Kind.RUN, ODD, lease=lease.id, generation=lease.generation))
     for junk in (b"", b"junk", msgpack.packb([]), PROGRAM.encoded[:-1]):
         named = task(program=sha256(junk).digest(), attached=True)
         assert relayed.refuses([head, *named, junk]) == "program"
@@ -346,7 +350,7 @@ def test_tasks_of_a_relay_that_is_not_the_jobs(
     socket = dealer(context, shared.site.qpu("emu0").endpoint, identity)
     forger = Peer(socket, [b"session"])
     lease = lease_of(shared, 7)
-    head = header(Kind.RUN, b"id", lease=lease.id, generation=lease.generation)
+    head = header(Kind.RUN, ODD, lease=lease.id, generation=lease.generation)
     assert forger.error([msgpack.packb(head), *task()]) == "no-lease"
 
 
@@ -375,7 +379,7 @@ def test_questions_about_jobs_that_cannot_be(node: Peer, job_id: Any) -> None:
 def test_a_node_agent_cannot_be_detached_from_another_nodes_job(node: Peer, shared: Stack) -> None:
     node.send(encode(header(Kind.DETACH, b"id"), {"job_id": 7}))
     assert node.receive()[0] == Kind.DETACHED
-    node.send(encode(header(Kind.HEARTBEAT), {"leases": [lease_of(shared, 7).id]}))
+    node.send(encode(header(Kind.HEARTBEAT), {"leases": {lease_of(shared, 7).id: 1}, "asking": []}))
     kind, _, body = node.receive()
     assert (kind, body["leases"]) == (Kind.PONG, {})
     assert 7 in shared.leases("emu0")
@@ -398,7 +402,8 @@ def test_a_rank_cannot_act_as_its_node_agent_through_the_relay(
         "restart_count": 9,
         "slots": 1,
         "mode": "shared",
-        "leases": [lease_of(shared, 8).id],
+        "leases": {lease_of(shared, 8).id: 1},
+        "asking": [],
     }
     assert relayed.refuses(encode(header(kind, b"id"), body)) in ("protocol", "no-lease")
     assert 8 in shared.leases("emu0")
@@ -406,7 +411,7 @@ def test_a_rank_cannot_act_as_its_node_agent_through_the_relay(
 
 def test_a_result_that_is_too_large_to_send_is_an_error(relayed: Peer, shared: Stack) -> None:
     lease = lease_of(shared, 7)
-    head = header(Kind.RUN, b"id", lease=lease.id, generation=lease.generation)
+    head = header(Kind.RUN, ODD, lease=lease.id, generation=lease.generation)
     large = task(sets=100, shots=limits.MAX_MESSAGE_BYTES // 100 + 1)
     assert relayed.refuses([msgpack.packb(head), *large]) == "limit"
 
@@ -419,10 +424,15 @@ def test_a_session_with_too_many_unanswered_tasks(relayed: Peer, shared: Stack) 
     work = Work(bytes.fromhex(new.id), np.empty((1, 0)), shots=3)
     try:
         for i in range(window + 1):
-            head = header(Kind.RUN, b"%d" % i, lease=lease.id, generation=lease.generation)
+            name = b"session2" + i.to_bytes(8, "big")
+            head = header(Kind.RUN, name, lease=lease.id, generation=lease.generation)
             relayed.send(encode(head, *encode_work(work, new.encoded)))
         kind, name, body = relayed.receive()
-        assert (kind, name, body["code"]) == (Kind.ERROR, b"%d" % window, "limit")
+        assert (kind, body["code"]) == (Kind.ERROR, "limit")
+        assert (name[8:], body["details"]) == (
+            window.to_bytes(8, "big"),
+            {"limit": "tasks_per_session"},
+        )
     finally:
         running.device.hold.set()
     assert [relayed.receive()[0] for _ in range(window)] == [Kind.RESULT] * window
