@@ -411,9 +411,11 @@ def test_a_rank_cannot_act_as_its_node_agent_through_the_relay(
 
 def test_a_result_that_is_too_large_to_send_is_an_error(relayed: Peer, shared: Stack) -> None:
     lease = lease_of(shared, 7)
-    head = header(Kind.RUN, ODD, lease=lease.id, generation=lease.generation)
-    large = task(sets=100, shots=limits.MAX_MESSAGE_BYTES // 100 + 1)
-    assert relayed.refuses([msgpack.packb(head), *large]) == "limit"
+    name = b"session3" + bytes(7) + b"\1"
+    head = header(Kind.RUN, name, lease=lease.id, generation=lease.generation)
+    shots = limits.MAX_MESSAGE_BYTES // 100 + 1
+    work = Work(bytes.fromhex(PROGRAM.id), np.empty((100, 0)), shots=shots)
+    assert relayed.refuses(encode(head, *encode_work(work, PROGRAM.encoded))) == "limit"
 
 
 def test_a_session_with_too_many_unanswered_tasks(relayed: Peer, shared: Stack) -> None:
