@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -231,12 +232,14 @@ def execute(device: Device, prepared: Any, work: Work, stopped: Callable[[], boo
         raise _device_error(error) from error
 
 
-def load(name: str, profile: str | None = None) -> Device:
+def load(name: str, profile: str | None = None, credentials: Path | None = None) -> Device:
     """The device that an installed package offers under ``name``.
 
     Args:
         profile: the device's own configuration: a name that it knows, or a path; None means its
             default.
+        credentials: file of what the device needs to identify itself to its provider. Its factory
+            gets the path, as a second argument, and tells nobody what is in it.
 
     Raises:
         ConfigurationError: no such device is installed, or it does not know the profile.
@@ -251,7 +254,8 @@ def load(name: str, profile: str | None = None) -> Device:
                     f"device {name!r} cannot be loaded: {error}",
                     remedy=f"Install its dependencies, for example: pip install 'openqse[{name}]'",
                 ) from error
-            device: Device = factory(profile)
+            given = (profile,) if credentials is None else (profile, credentials)
+            device: Device = factory(*given)
             return device
     known = ", ".join(sorted(point.name for point in found)) or "none"
     raise ConfigurationError(

@@ -132,6 +132,12 @@ class DeadlineExceeded(OpenQSEError, TimeoutError):
     code = "deadline"
 
 
+class QPUDrained(DeadlineExceeded):
+    """A task's deadline passed while its QPU was drained; the message says by whom and why."""
+
+    code = "drained"
+
+
 class DeviceError(OpenQSEError):
     """The device failed while it prepared or ran a program."""
 

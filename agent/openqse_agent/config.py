@@ -34,12 +34,15 @@ class QPUConfig:
 
     Attributes:
         state_dir: holds the journal.
+        credentials: holds, in a file of a QPU's name, what its device needs to identify itself to
+            its provider; the agent's alone to read. A device that needs none has no file.
         lease_ttl: seconds without a heartbeat after which a lease is checked with slurmctld.
         programs: prepared programs kept, least recently used dropped first.
         tasks_per_session: tasks that one rank may have unanswered.
     """
 
     state_dir: Path = Path("/var/lib/openqse")
+    credentials: Path = Path("/etc/openqse/credentials")
     lease_ttl: float = 30.0
     programs: int = 256
     tasks_per_session: int = TASKS_IN_FLIGHT

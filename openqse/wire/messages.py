@@ -30,6 +30,9 @@ class Kind(StrEnum):
     STATUS = "status"
     LEASES = "leases"
     USAGE = "usage"
+    # Administrator to QPU agent.
+    DRAIN = "drain"
+    RESUME = "resume"
     # Answers.
     WELCOME = "welcome"
     PONG = "pong"

@@ -16,9 +16,17 @@ from openqse_agent import keys
 
 
 def ask(
-    qpus: Iterable[SiteQPU], kind: Kind, body: dict[str, Any], timeout: float
+    qpus: Iterable[SiteQPU],
+    kind: Kind,
+    body: dict[str, Any],
+    timeout: float,
+    pair: keys.Pair | None = None,
 ) -> dict[str, dict[str, Any] | OpenQSEError]:
     """Puts one question to several QPU agents at once.
+
+    Args:
+        timeout: seconds to wait for all of them.
+        pair: the key that shows who asks; without one, a guest does.
 
     Returns:
         For each QPU its agent's report, or the error that says why there is none.
@@ -27,7 +35,7 @@ def ask(
     sockets: dict[str, zmq.Socket[bytes]] = {}
     answers: dict[str, dict[str, Any] | OpenQSEError] = {}
     poller = zmq.Poller()
-    guest = keys.Pair.of_a_guest()
+    pair = pair or keys.Pair.of_a_guest()
     try:
         for qpu in qpus:
             answers[qpu.name] = AgentUnavailable(
@@ -36,7 +44,7 @@ def ask(
                 remedy=f"Check openqse-qpu-agent {qpu.name} on its host",
             )
             socket = sockets[qpu.name] = context.socket(zmq.DEALER)
-            guest.use(socket, keys.of_qpu(qpu))
+            pair.use(socket, keys.of_qpu(qpu))
             socket.connect(qpu.endpoint)
             socket.send_multipart([b"", *encode(header(kind), body)])
             poller.register(socket, zmq.POLLIN)

@@ -9,18 +9,37 @@ from pathlib import Path
 from openqse.errors import ConfigurationError
 from openqse_agent import config, keys
 
+_EPILOG = """\
+NAME.secret stays with its owner, NAME.public goes to those who shall know it:
+
+  a QPU    on its host; the public key into the site file ([qpu.NAME] key = ...)
+  node     to every compute node; the public key into nodes/ beside each QPU agent's key
+  admin    to where administrators work; the public key into admins/ beside those
+
+To change a key while everything runs, --rotate makes the pair after the last one: node-2 and
+so on. First let it be known: put node-2.public beside node.public in nodes/. Then give
+node-2.secret to its owners: node agents take up the last pair that they find within seconds.
+Remove the old pair when the jobs that ran at the time have ended (see 'openqse leases'): from
+then on it is good for nothing. A QPU's own key changes with its line in the site file and a
+restart of the agents.
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Makes key pairs; an error is one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(
         prog="openqse-keys",
-        description="Makes key pairs for the connections between node agents and QPU agents.",
-        epilog="NAME.secret stays on the agent's host. NAME.public of a QPU goes into the site "
-        f"file ([qpu.NAME] key = ...); that of the node agents, '{keys.NODE}', into the folder "
-        f"'{keys.AUTHORISED}' beside each QPU agent's key.",
+        description="Makes key pairs for the connections to QPU agents.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "name", nargs="+", help=f"a QPU's name, or '{keys.NODE}' for the node agents"
+        "name",
+        nargs="+",
+        help=f"a QPU's name, '{keys.NODE}' for the node agents, '{keys.ADMIN}' for administrators",
+    )
+    parser.add_argument(
+        "--rotate", action="store_true", help="make the next pair of a name that has one"
     )
     parser.add_argument(
         "--directory",
@@ -29,10 +48,11 @@ def main(argv: list[str] | None = None) -> int:
         help="where the keys are put (default: %(default)s)",
     )
     arguments = parser.parse_args(argv)
+    make = keys.rotate if arguments.rotate else keys.make
     try:
         for name in arguments.name:
-            path = keys.make(arguments.directory, name)
-            print(f"{name}: {path.read_text().strip()}  ({path})")
+            path = make(arguments.directory, name)
+            print(f"{path.stem}: {path.read_text().strip()}  ({path})")
     except ConfigurationError as error:
         print(f"openqse-keys: {error}", file=sys.stderr)
         return 2

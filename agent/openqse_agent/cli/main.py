@@ -8,17 +8,19 @@ import sys
 from importlib.metadata import version
 
 from openqse.errors import OpenQSEError
-from openqse_agent.cli import report, site
+from openqse_agent.cli import probe, qpu, report, site
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one subcommand; errors are one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(
-        prog="openqse", description="QPUs of a Slurm site: configuration, leases, usage."
+        prog="openqse", description="QPUs of a Slurm site: configuration, leases, usage, service."
     )
     parser.add_argument("--version", action="version", version=f"openqse {version('openqse')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     report.add_parser(commands)
+    qpu.add_parser(commands)
+    probe.add_parser(commands)
     site.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:

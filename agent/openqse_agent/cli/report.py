@@ -17,7 +17,17 @@ from openqse_agent.cli.ask import ask
 Row = dict[str, Any]
 
 _COLUMNS = {
-    "status": ("qpu", "online", "slots", "free", "leases", "tasks", "calibration", "reason"),
+    "status": (
+        "qpu",
+        "online",
+        "slots",
+        "free",
+        "leases",
+        "tasks",
+        "calibration",
+        "reason",
+        "drained",
+    ),
     "leases": ("qpu", "job_id", "user", "account", "slots", "mode", "nodes", "id", "generation"),
     "usage": ("qpu", "job_id", "account", "user", "tasks", "shots", "qpu_seconds"),
 }
@@ -33,23 +43,28 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         parser.set_defaults(run=_run, report=name)
         parser.add_argument("qpu", nargs="*", help="only these QPUs (default: all of the site)")
-        parser.add_argument(
-            "--site",
-            type=Path,
-            default=sites.DEFAULT_PATH,
-            metavar="FILE",
-            help="site file (default: %(default)s)",
-        )
-        parser.add_argument("--json", action="store_true", help="print JSON")
-        parser.add_argument(
-            "--timeout",
-            type=_seconds,
-            default=3.0,
-            metavar="SECONDS",
-            help="wait for the QPU agents at most this long (default: %(default)s)",
-        )
+        add_options(parser, timeout=3.0)
         if name == "usage":
             parser.add_argument("--job", type=int, metavar="ID", help="only this job")
+
+
+def add_options(parser: argparse.ArgumentParser, timeout: float) -> None:
+    """Adds what every question to QPU agents has: ``--site``, ``--json``, ``--timeout``."""
+    parser.add_argument(
+        "--site",
+        type=Path,
+        default=sites.DEFAULT_PATH,
+        metavar="FILE",
+        help="site file (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=timeout,
+        metavar="SECONDS",
+        help="wait for the QPU agents at most this long (default: %(default)s)",
+    )
 
 
 def _seconds(text: str) -> float:
@@ -78,13 +93,14 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(rows))
     else:
-        _print_table(_COLUMNS[report], rows)
+        print_table(_COLUMNS[report], rows)
     for failure in failures:
         print(f"openqse {report}: {failure}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def _print_table(columns: Sequence[str], rows: list[Row]) -> None:
+def print_table(columns: Sequence[str], rows: list[Row]) -> None:
+    """Prints rows under a head line, in columns as wide as they need to be."""
     cells = [[column.upper() for column in columns]]
     cells += [[_cell(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]

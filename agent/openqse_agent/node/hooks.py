@@ -10,10 +10,15 @@ from openqse.site import parse_request
 from openqse.wire.limits import MAX_HOOK_BYTES
 
 VERSION = "1"
+#: Name of the hook socket in the node agent's folder.
+SOCKET = "node.sock"
+#: The request that asks whether the agent is alive.
+PROBE = b"VERSION=1\0OP=probe\0\0"
 
 _REQUIRED = {
     "attach": {"JOB_ID", "STEP_ID", "UID", "GID", "RESTART_COUNT", "QPU", "MODE"},
     "detach": {"JOB_ID"},
+    "probe": set(),
 }
 
 
@@ -36,6 +41,11 @@ class Detach:
     job_id: int
 
 
+@dataclass(frozen=True)
+class Probe:
+    """Somebody asks whether the agent is alive."""
+
+
 def complete(data: bytes) -> bool:
     """Whether a whole block has arrived.
 
@@ -52,7 +62,7 @@ def complete(data: bytes) -> bool:
     return False
 
 
-def parse(block: bytes) -> Attach | Detach:
+def parse(block: bytes) -> Attach | Detach | Probe:
     """Reads a request.
 
     Raises:
@@ -81,6 +91,8 @@ def parse(block: bytes) -> Attach | Detach:
     if set(records) != _REQUIRED[operation]:
         odd = ", ".join(sorted(set(records) ^ _REQUIRED[operation]))
         raise ProtocolError(f"hook request {operation!r} with missing or unknown records: {odd}")
+    if operation == "probe":
+        return Probe()
     if operation == "detach":
         return Detach(_number(records, "JOB_ID"))
     if records["MODE"] not in ("shared", "exclusive"):

@@ -48,13 +48,14 @@ from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.node import hooks
 from openqse_agent.node.records import Records
-from openqse_agent.node.relays import Relay, bind_private
+from openqse_agent.node.relays import Relay, bind_private, give
 from openqse_agent.node.sessions import Attaching, Holding, Job
 from openqse_agent.node.uplinks import Uplink
+from openqse_agent.notify import Notifier
 
 log = logging.getLogger("node-agent")
 
-HOOK_SOCKET = "node.sock"
+HOOK_SOCKET = hooks.SOCKET
 #: Folder of the jobs' records, beside their directories.
 RECORDS = "attached"
 #: Seconds that the plugin has to send its request.
@@ -65,6 +66,8 @@ _ASK_AGAIN = 1.0
 _DETACH_TIMEOUT = 3.0
 #: Longest sleep of the loop: the resolution of its deadlines and heartbeats.
 _TICK_MS = 200
+#: Seconds between looks at this node's key on disk.
+_KEY_EVERY = 1.0
 #: Messages taken from one socket before the others get their turn.
 _DRAIN = 128
 
@@ -122,11 +125,9 @@ class NodeAgent:
         self._site = site
         self._name = name
         guarded = any(qpu.key for qpu in site.qpus.values())
-        self._pair = (
-            keys.Pair.read(config.keys / f"{keys.NODE}.secret")
-            if guarded
-            else keys.Pair.of_a_guest()
-        )
+        self._key = keys.Watched(config.keys, keys.NODE) if guarded else None
+        self._pair = self._key.pair if self._key else keys.Pair.of_a_guest()
+        self._look_at_key = 0.0
         self._context: zmq.Context[Any] = zmq.Context()
         self._poller = zmq.Poller()
         self._running = True
@@ -138,8 +139,14 @@ class NodeAgent:
         # Fresh for each run of the agent: a QPU agent must not mistake it for its predecessor.
         self._identity = f"{name}-{secrets.token_hex(8)}"
         self._runtime = self._config.runtime_dir
-        self._runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not self._runtime.exists():
+            self._runtime.mkdir(parents=True)
+            self._runtime.chmod(0o755)  # jobs pass through it to their own folders
         self._records = Records(self._runtime / RECORDS)
+        # Sockets are made in here, which nobody else can enter, and moved to their places.
+        self._staging = self._runtime / ".new"
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._staging.mkdir(mode=0o700)
         self._stopped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._watch(self._stopped, lambda: None)
         self._zap = self._context.socket(zmq.REP)
@@ -160,6 +167,8 @@ class NodeAgent:
         """Serves until ``stop`` is called."""
         log.info("serving on %s; QPUs: %s", self._runtime / HOOK_SOCKET, ", ".join(self._uplinks))
         next_tick = 0.0
+        notifier = Notifier()
+        notifier.ready()
         while self._running:
             for ready, _ in self._poller.poll(_TICK_MS):
                 handler = self._by_socket.get(ready)
@@ -169,6 +178,8 @@ class NodeAgent:
             if now >= next_tick:
                 next_tick = now + _TICK_MS / 1000
                 self._tick(now)
+                notifier.alive(now)
+        notifier.stopping()
         self._shut_down()
 
     def stop(self) -> None:
@@ -186,6 +197,10 @@ class NodeAgent:
             self._poller.unregister(ready)
 
     def _tick(self, now: float) -> None:
+        if self._key is not None and now >= self._look_at_key:
+            self._look_at_key = now + _KEY_EVERY
+            if self._key.changed():
+                self._pair = self._key.pair
         held: dict[str, dict[str, int]] = {name: {} for name in self._uplinks}
         for door in self._doors.values():
             for holding in door.job.holdings.values():
@@ -193,6 +208,7 @@ class NodeAgent:
         for name, uplink in self._uplinks.items():
             uplink.beat(now, held[name], list(self._attaching))
             old = uplink.socket
+            uplink.rekey(self._pair)
             found_lost = uplink.check(now)
             if uplink.socket is not old:
                 self._unwatch(old)
@@ -222,20 +238,17 @@ class NodeAgent:
         self._listener.close()
         os.close(self._stopped)
         (self._runtime / HOOK_SOCKET).unlink(missing_ok=True)
+        shutil.rmtree(self._staging, ignore_errors=True)
         self._context.destroy(linger=200)
 
     # --- the SPANK plugin's side -----------------------------------------------------------------
 
     def _listen(self) -> socket.socket:
-        path = self._runtime / HOOK_SOCKET
-        path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        previous = os.umask(0o177)  # root only from the first moment
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(previous)
+        staged = self._staging / HOOK_SOCKET
+        listener.bind(str(staged))
         listener.listen(128)
+        give(staged, self._runtime / HOOK_SOCKET, os.geteuid(), os.getegid())
         self._watch(listener.fileno(), self._accept)
         return listener
 
@@ -275,6 +288,8 @@ class NodeAgent:
             request = hooks.parse(hook.data)
             if isinstance(request, hooks.Attach):
                 self._attach(request, hook)
+            elif isinstance(request, hooks.Probe):
+                self._answer(hook, hooks.format_success({}, 0))
             else:
                 self._detach(request.job_id, hook)
         except OpenQSEError as error:
@@ -458,7 +473,7 @@ class NodeAgent:
             limits.apply(router)
             router.setsockopt(zmq.ZAP_DOMAIN, str(job.id).encode())
             door = _Door(job, directory, router)
-            bind_private(router, directory / HOOK_SOCKET, job.uid, job.gid)
+            bind_private(router, directory / HOOK_SOCKET, self._staging, job.uid, job.gid)
             os.chown(directory, job.uid, job.gid)  # last: until now nobody else can enter
         except BaseException:
             router.close()
@@ -472,6 +487,7 @@ class NodeAgent:
         job = door.job
         relay = door.relays[qpu] = Relay(
             path=door.directory / f"{qpu}.sock",
+            staging=self._staging,
             uid=job.uid,
             gid=job.gid,
             domain=str(job.id).encode(),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from openqse_agent.keys import Pair
 log = logging.getLogger("node-agent")
 
 _numbers = count(1)
+#: Names of sockets that are not in their place yet; none twice, since libzmq removes them late.
+_staged = count(1)
 
 
 class Relay:
@@ -37,6 +40,7 @@ class Relay:
     def __init__(
         self,
         path: Path,
+        staging: Path,
         uid: int,
         gid: int,
         domain: bytes,
@@ -55,7 +59,7 @@ class Relay:
             limits.apply(front)
             towards_qpu(back, pair, server_key)
             front.setsockopt(zmq.ZAP_DOMAIN, domain)
-            bind_private(front, path, uid, gid)
+            bind_private(front, path, staging, uid, gid)
             # Numbered, since the QPU agent may not have noticed the end of the job's last one.
             back.setsockopt(
                 zmq.ROUTING_ID, f"{identity}/{domain.decode()}/{next(_numbers)}".encode()
@@ -84,7 +88,8 @@ class Relay:
         self.zap.close(linger=0)
         self._context.term()
         self._thread.join()
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder is the job's user's: anything may stand there now
+            self.path.unlink()
 
 
 def towards_qpu(socket: zmq.Socket[bytes], pair: Pair, server_key: bytes | None) -> None:
@@ -93,7 +98,7 @@ def towards_qpu(socket: zmq.Socket[bytes], pair: Pair, server_key: bytes | None)
     pair.use(socket, server_key)
     for option, milliseconds in (
         (zmq.RECONNECT_IVL, 50),
-        (zmq.RECONNECT_IVL_MAX, 1000),
+        (zmq.RECONNECT_IVL_MAX, 250),
         (zmq.CONNECT_TIMEOUT, 1000),
         (zmq.HEARTBEAT_IVL, limits.TRANSPORT_HEARTBEAT_MS),
         (zmq.HEARTBEAT_TIMEOUT, 3 * limits.TRANSPORT_HEARTBEAT_MS),
@@ -101,11 +106,22 @@ def towards_qpu(socket: zmq.Socket[bytes], pair: Pair, server_key: bytes | None)
         socket.setsockopt(option, milliseconds)
 
 
-def bind_private(socket: zmq.Socket[bytes], path: Path, uid: int, gid: int) -> None:
-    """Binds to a Unix socket that is its user's alone from the first moment."""
-    previous = os.umask(0o177)
-    try:
-        socket.bind(f"ipc://{path}")
-    finally:
-        os.umask(previous)
-    os.chown(path, uid, gid, follow_symlinks=False)  # its directory may be the user's already
+def bind_private(socket: zmq.Socket[bytes], path: Path, staging: Path, uid: int, gid: int) -> None:
+    """Binds to a Unix socket that is its user's alone from the first moment.
+
+    Args:
+        staging: folder on the same file system that nobody but this agent can enter.
+    """
+    staged = staging / str(next(_staged))
+    socket.bind(f"ipc://{staged}")
+    give(staged, path, uid, gid)
+
+
+def give(staged: Path, path: Path, uid: int, gid: int) -> None:
+    """Makes a staged socket its user's, and moves it to its place.
+
+    In this order: the place may be that user's folder, where root must follow nothing by its name.
+    """
+    os.chmod(staged, 0o600)
+    os.chown(staged, uid, gid)
+    os.rename(staged, path)

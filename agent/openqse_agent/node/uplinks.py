@@ -96,6 +96,13 @@ class Uplink:
         self.stir()
         return found
 
+    def rekey(self, pair: Pair) -> None:
+        """Connects with another key, as soon as no answer is waited for."""
+        if pair != self._pair and self._waiting_since is None:
+            self._pair = pair
+            self.socket.close()
+            self.socket = self._connect()
+
     def unavailable(self) -> AgentUnavailable:
         """The error that says that this QPU agent does not answer."""
         return AgentUnavailable(

@@ -115,6 +115,7 @@ class Executor:
         self._queue: FairQueue[Task] = FairQueue()
         self._lock = threading.Lock()  # guards the queue and whose turn the device is
         self._threads_turn = False
+        self._held = False
         self._handed: SimpleQueue[Task | None] = SimpleQueue()
         self._completions: deque[tuple[Task, Outcome]] = deque()
         self._prepared: OrderedDict[bytes, _Program] = OrderedDict()
@@ -157,7 +158,17 @@ class Executor:
     @property
     def waits_for_turn(self) -> bool:
         """Whether tasks are queued that only ``turn`` will run."""
-        return len(self._queue) > 0 and not self._threads_turn and self._journal.has_room
+        return (
+            len(self._queue) > 0
+            and not self._threads_turn
+            and not self._held
+            and self._journal.has_room
+        )
+
+    def hold(self, held: bool) -> None:
+        """Starts tasks no more, or again; what runs goes on."""
+        with self._lock:
+            self._held = held
 
     def resume(self, ledger: Ledger) -> None:
         """Queues again those parked tasks of a lease whose sessions have taken results since."""
@@ -218,7 +229,7 @@ class Executor:
 
     def _next(self) -> Task | None:
         """The next task whose charge can be recorded and whose result its session will take."""
-        if not self._journal.has_room:
+        if self._held or not self._journal.has_room:
             return None
         while (task := self._queue.pop()) is not None and task.session.blocked:
             task.session.ledger.parked.append(task)

@@ -110,6 +110,7 @@ class Journal:
         self._unsettled: dict[tuple[str, bytes], tuple[Any, ...]] = {}
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Before SQLite makes it readable by all; its other files take over this one's mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(
                 path, isolation_level=None, timeout=5.0, check_same_thread=False

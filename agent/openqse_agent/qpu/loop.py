@@ -52,11 +52,13 @@ from openqse.wire.messages import TASK_KINDS, Header, Kind, Latency, header
 from openqse.wire.tasks import decode_work, encode_outcome
 from openqse_agent import config as configuration
 from openqse_agent import keys
+from openqse_agent.notify import Notifier
 from openqse_agent.qpu.admission import Admission, speaker
 from openqse_agent.qpu.delivery import Address, Ledger, Session
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import Lease, LeaseTable
+from openqse_agent.qpu.maintenance import Maintenance, load
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
 
@@ -72,6 +74,10 @@ _SESSION, _NUMBER = 8, 8
 
 #: What anybody may ask.
 _FOR_ALL = frozenset({Kind.STATUS, Kind.LEASES, Kind.USAGE})
+#: What administrators may ask besides, and nobody else.
+_FOR_ADMINS = frozenset({Kind.DRAIN, Kind.RESUME})
+#: Who speaks where the QPU has no key: whoever reaches its port, for nodes.
+_UNPROVEN = keys.Speaker(keys.Role.NODE, "")
 
 _POLLIN = int(zmq.POLLIN)
 
@@ -94,7 +100,9 @@ class QPUAgent:
         self._guard = self._open_guard(config.keys)
         self._router = self._listen()
         path = config.qpu.state_dir / f"{qpu.name}.sqlite"
+        windows = config.qpu.state_dir / f"{qpu.name}.windows"
         try:
+            drained = load(windows, qpu.name)
             self._journal = Journal(path)
         except ConfigurationError:
             self._context.destroy(linger=0)
@@ -119,6 +127,15 @@ class QPUAgent:
             send=self._send,
             on_end=self._drop,
             set_weight=self._executor.set_weight,
+        )
+        self._maintenance = Maintenance(
+            qpu,
+            windows,
+            drained,
+            client,
+            ask=self._ask,
+            send=self._send,
+            hold=self._executor.hold,
         )
         self._control: dict[str, Callable[[Address, Header, dict[str, Any]], None]] = {
             Kind.ATTACH: self._admission.attach,
@@ -147,15 +164,15 @@ class QPUAgent:
                 self._qpu.name,
             )
             return None
-        path = directory / f"{self._qpu.name}.secret"
-        secret = keys.read(path)
-        if zmq.curve_public(secret) != public:
-            raise ConfigurationError(
-                f"{path} is not the secret of the key that the site file has for {self._qpu.name}",
-                layer="QPU agent",
-                remedy="Put its public key into the site file, or the right secret here",
-            )
-        return keys.Guard(self._context, secret, directory / keys.AUTHORISED)
+        path = keys.latest(directory, self._qpu.name)
+        for pair in map(keys.Pair.read, keys.pairs(directory, self._qpu.name)):
+            if pair.public == public:
+                return keys.Guard(self._context, self._qpu.name, pair.secret, directory)
+        raise ConfigurationError(
+            f"{path} is not the secret of the key that the site file has for {self._qpu.name}",
+            layer="QPU agent",
+            remedy="Put its public key into the site file, or the right secret here",
+        )
 
     def _listen(self) -> zmq.Socket[bytes]:
         router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
@@ -193,6 +210,8 @@ class QPUAgent:
             len(self._leases),
         )
         next_tick = 0.0
+        notifier = Notifier()
+        notifier.ready()
         while self._running:
             # While short tasks wait the loop only glances at its sockets between two turns.
             pause = 0 if self._executor.waits_for_turn else _TICK_MS
@@ -215,6 +234,8 @@ class QPUAgent:
             if now >= next_tick:
                 next_tick = now + _TICK_MS / 1000
                 self._tick(now)
+                notifier.alive(now)
+        notifier.stopping()
         self._shut_down()
 
     def stop(self) -> None:
@@ -224,13 +245,16 @@ class QPUAgent:
             os.eventfd_write(self._called, 1)
 
     def _tick(self, now: float) -> None:
+        if self._guard is not None:
+            self._guard.refresh()
         while self._deadlines and self._deadlines[0][0] < now:
             _, _, task = heapq.heappop(self._deadlines)
             if task.id in self._tasks and task.should_stop():
                 assert task.stopped is not None
-                self._cancel(task, task.stopped)
+                self._cancel(task, self._maintenance.explained(task.stopped))
         self._settle(now)
         self._admission.tick(now)
+        self._maintenance.tick(now)
 
     def _settle(self, now: float) -> None:
         try:
@@ -291,40 +315,60 @@ class QPUAgent:
         for _ in range(_DRAIN):
             if self._guard is None:
                 peer, session, *frames = router.recv_multipart()
-                trusted = True
+                speaker = _UNPROVEN
             else:
                 first = router.recv(copy=False)  # only a frame tells who sent it
-                peer, trusted = first.bytes, self._guard.is_node(first)
+                peer, speaker = first.bytes, self._guard.speaker(first)
                 session, *frames = router.recv_multipart()
-            self._take((peer, session), frames, trusted)
+            self._take((peer, session), frames, speaker)
             if not int(router.getsockopt(zmq.EVENTS)) & _POLLIN:
                 return
 
     def _take(
-        self, address: Address, frames: list[bytes], trusted: bool, bundled: bool = False
+        self, address: Address, frames: list[bytes], speaker: keys.Speaker, bundled: bool = False
     ) -> None:
         try:
             head = decode_header(frames)
-            if not trusted and head.kind not in _FOR_ALL:
-                raise NotAuthorised(
-                    f"{self._qpu.name} takes {head.kind!r} messages from the site's node agents "
-                    "alone",
-                    layer="QPU agent",
-                    remedy="Put the node agents' public key into the folder of authorised keys",
-                )
-            if head.kind != Kind.BUNDLE:
+            self._authorise(head.kind, speaker)
+            if head.kind == Kind.DRAIN:
+                self._maintenance.drain(address, head, decode_body(frames), speaker.name)
+            elif head.kind == Kind.RESUME:
+                self._maintenance.resume(address, head, decode_body(frames), speaker.name)
+            elif head.kind != Kind.BUNDLE:
                 self._handle(address, head, frames)
             elif bundled:
                 raise ProtocolError("a bundle within a bundle")
             else:
                 for message in unbundle(frames):
-                    self._take(address, message, trusted, bundled=True)
+                    self._take(address, message, speaker, bundled=True)
         except OpenQSEError as error:
             self._send(address, encode_error(task_of(frames), error.at("QPU agent")))
         except Exception as error:  # a defect must cost its message, not the QPU
             log.exception("a message could not be handled")
             failure = InternalError(repr(error), layer="QPU agent")
             self._send(address, encode_error(task_of(frames), failure))
+
+    def _authorise(self, kind: str, speaker: keys.Speaker) -> None:
+        """Raises NotAuthorised if a speaker's key is not good for what it asks."""
+        if kind in _FOR_ALL:
+            return
+        if kind in _FOR_ADMINS:
+            wanted, whose = keys.Role.ADMIN, "administrators"
+            remedy = (
+                "Run it as root on this QPU agent's host, or with a key whose public half lies in "
+                f"the folder '{keys.ADMINS}' there (openqse-keys {keys.ADMIN})"
+            )
+            if self._guard is None:
+                remedy = f"Without keys nobody can prove it: openqse-keys {self._qpu.name}"
+        else:
+            wanted, whose = keys.Role.NODE, "the site's node agents"
+            remedy = "Put the node agents' public key into the folder of authorised keys"
+        if speaker.role is not wanted:
+            raise NotAuthorised(
+                f"{self._qpu.name} takes {kind!r} messages from {whose} alone",
+                layer="QPU agent",
+                remedy=remedy,
+            )
 
     def _handle(self, address: Address, head: Header, frames: list[bytes]) -> None:
         if head.kind in TASK_KINDS:
@@ -502,6 +546,7 @@ class QPUAgent:
                 "tasks_queued": len(self._executor),
                 "tasks": len(self._tasks),
                 "calibration": self._device.calibration().id,
+                **self._maintenance.report(),
             },
         )
 
@@ -527,6 +572,22 @@ def _numbers(value: Any) -> list[int]:
     return value
 
 
+def credentials(directory: Path, qpu: SiteQPU) -> Path | None:
+    """The file of a QPU's credentials; None where it has none.
+
+    Raises:
+        ConfigurationError: others than this agent could read it.
+    """
+    path = directory / qpu.name
+    try:
+        keys.check_private(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}", layer="QPU agent") from error
+    return path
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command ``openqse-qpu-agent``."""
     parser = argparse.ArgumentParser(
@@ -537,7 +598,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments, config, site = configuration.parse(parser, argv)
     try:
         qpu = site.qpu(arguments.qpu)
-        driver = device.load(qpu.device, qpu.profile)
+        driver = device.load(qpu.device, qpu.profile, credentials(config.qpu.credentials, qpu))
         client = choice.connect(config.slurm.client, config.slurm.timeout)
         agent = QPUAgent(config, qpu, driver, client)
     except ConfigurationError as error:

@@ -14,11 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
 from openqse.errors import SlurmError
-from openqse_agent.slurm.client import Job
+from openqse_agent.slurm.client import Job, Reservation
 
 _WORKER = "openqse_agent.slurm.worker"
 
@@ -60,6 +61,31 @@ class Binding:
         """
         shares: dict[str, float] = self._ask({"shares": True})
         return shares
+
+    def reservations(self) -> dict[str, Reservation]:
+        """The reservations of licences that have not ended, by name.
+
+        Raises:
+            SlurmError: slurmctld does not answer.
+        """
+        rows = self._ask({"reservations": True})
+        return {row["name"]: Reservation(**row) for row in rows}
+
+    def reserve(self, reservation: Reservation) -> None:
+        """Has slurmctld hold licences back. Jobs that have them keep them.
+
+        Raises:
+            SlurmError: slurmctld does not answer, or refuses.
+        """
+        self._ask({"reserve": asdict(reservation)})
+
+    def release(self, name: str) -> None:
+        """Ends a reservation; one that is gone already is none to end.
+
+        Raises:
+            SlurmError: slurmctld does not answer, or refuses.
+        """
+        self._ask({"release": name})
 
     def close(self) -> None:
         """Ends the worker; a further question would start another."""

@@ -35,6 +35,21 @@ class Job:
     leader: int
 
 
+@dataclass(frozen=True)
+class Reservation:
+    """Licences that Slurm holds back for maintenance: jobs wait for them as if they were in use.
+
+    Attributes:
+        licences: number by name.
+        start, end: seconds since the epoch; an end of None means until it is released.
+    """
+
+    name: str
+    licences: Mapping[str, int]
+    start: float
+    end: float | None
+
+
 class SlurmClient(Protocol):
     """Asks slurmctld. Every call blocks for at most the client's timeout; none is retried.
 
@@ -47,4 +62,20 @@ class SlurmClient(Protocol):
 
     def shares(self) -> dict[str, float]:
         """Normalised shares (0 to 1) of each account in the fair tree, root left out."""
+        ...
+
+    def reservations(self) -> dict[str, Reservation]:
+        """The reservations of licences that have not ended, by name."""
+        ...
+
+    def reserve(self, reservation: Reservation) -> None:
+        """Has slurmctld hold licences back. Jobs that have them keep them.
+
+        Needs a Slurm operator's rights. Refused, among others, where there is one of that name, or
+        one of the same licences at that time.
+        """
+        ...
+
+    def release(self, name: str) -> None:
+        """Ends a reservation; one that is gone already is none to end."""
         ...

@@ -5,30 +5,33 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from openqse.errors import SlurmError
-from openqse_agent.slurm.client import Job
+from openqse_agent.slurm.client import Job, Reservation
 from openqse_agent.slurm.records import (
     USE_PARENT,
     Association,
     account_shares,
     held_licences,
     is_running,
+    listed_licences,
+    reservation_end,
 )
 
 # The only variables of Slurm that say where slurmctld is; all others (SQUEUE_STATES,
 # SLURM_CLUSTERS, SLURM_TIME_FORMAT, ...) change what the commands answer.
 _KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER"})
-_SLURM = ("SLURM_", "SQUEUE_", "SSHARE_", "SACKD_")
+_SLURM = ("SLURM_", "SQUEUE_", "SSHARE_", "SCONTROL_", "SACKD_")
 
 # Slurm's NO_VAL and INFINITE of 32 bits, which releases before 23.02 print as they are.
 _NO_VALUE = 0xFFFFFFFE
 
 
 class Commands:
-    """Asks through ``squeue`` and ``sshare``, one process for each question.
+    """Asks through ``squeue``, ``sshare`` and ``scontrol``, one process for each question.
 
     Args:
         timeout: seconds after which a command is killed.
@@ -74,6 +77,48 @@ class Commands:
         except ValueError as error:
             _unreadable("sshare", error, text)
 
+    def reservations(self) -> dict[str, Reservation]:
+        """The reservations of licences that have not ended, by name.
+
+        Raises:
+            SlurmError: slurmctld does not answer, or its answer cannot be read.
+        """
+        # Not --json, which scontrol of releases before 23.02 does not know for reservations.
+        text = _output(self._run(["scontrol", "--oneliner", "show", "reservation"]))
+        try:
+            found = (_reservation(line) for line in text.splitlines() if "=" in line)
+            return {reservation.name: reservation for reservation in found if reservation.licences}
+        except (ValueError, LookupError) as error:
+            _unreadable("scontrol show reservation", error, text)
+
+    def reserve(self, reservation: Reservation) -> None:
+        """Has slurmctld hold licences back. Jobs that have them keep them.
+
+        Raises:
+            SlurmError: slurmctld does not answer, or refuses.
+        """
+        start, end = reservation.start, reservation.end
+        command = [
+            *("scontrol", "create", "reservation"),
+            f"reservationname={reservation.name}",
+            f"licenses={listed_licences(reservation.licences)}",
+            "flags=ANY_NODES,MAINT",
+            "users=root",
+            "starttime=now" if start <= time.time() else f"starttime=uts{int(start)}",
+            "duration=infinite" if end is None else f"endtime=uts{int(end)}",
+        ]
+        _output(self._run(command))
+
+    def release(self, name: str) -> None:
+        """Ends a reservation; one that is gone already is none to end.
+
+        Raises:
+            SlurmError: slurmctld does not answer, or refuses.
+        """
+        done = self._run(["scontrol", "delete", f"reservation={name}"])
+        if not (done.returncode and "reservation is invalid" in done.stderr):
+            _output(done)
+
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         environment = {
             name: value
@@ -88,7 +133,7 @@ class Commands:
                 text=True,
                 errors="replace",
                 timeout=self._timeout,
-                env=environment | {"LC_ALL": "C"},
+                env=environment | {"LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"},
             )
         except subprocess.TimeoutExpired:
             raise SlurmError(
@@ -123,6 +168,18 @@ def _unreadable(what: str, error: Exception, text: str) -> NoReturn:
         layer="slurmctld",
         remedy="Run the command by hand as the agent's user; Slurm 22.05 to 26.05 are understood",
     ) from error
+
+
+def _reservation(line: str) -> Reservation:
+    fields = dict(item.split("=", 1) for item in line.split() if "=" in item)
+    start, end = int(fields["StartTime"]), int(fields["EndTime"])
+    licences = fields.get("Licenses", "")
+    return Reservation(
+        name=fields["ReservationName"],
+        licences={} if licences == "(null)" else held_licences(True, licences, ""),
+        start=start,
+        end=reservation_end(start, end),
+    )
 
 
 def _job(id: int, record: Mapping[str, Any]) -> Job:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,6 +13,9 @@ _RUNNING = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "RESIZING", "SIGNAL
 
 # Raw shares of an association whose children compete at its parent's level (``fairshare=parent``).
 USE_PARENT = 0x7FFFFFFF
+
+# What slurmctld makes of a reservation without end (seconds).
+ENDLESS = 365 * 86400
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,16 @@ def held_licences(running: bool, requested: str, allocated: str) -> dict[str, in
         if name:
             held[name] = held.get(name, 0) + (int(count) if count else 1)
     return held
+
+
+def reservation_end(start: float, end: float) -> float | None:
+    """A reservation's end; None where it was made without one."""
+    return None if end - start >= ENDLESS else end
+
+
+def listed_licences(licences: Mapping[str, int]) -> str:
+    """Licences as Slurm lists them: ``qpu_emu0:2,qpu_emu1:1``."""
+    return ",".join(f"{name}:{count}" for name, count in licences.items())
 
 
 def account_shares(rows: Iterable[Association]) -> dict[str, float]:

@@ -8,12 +8,22 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from openqse_agent.slurm.records import Association, account_shares, held_licences, is_running
+from openqse_agent.slurm.records import (
+    ENDLESS,
+    Association,
+    account_shares,
+    held_licences,
+    is_running,
+    listed_licences,
+    reservation_end,
+)
 
 _UNKNOWN_JOB = 2017  # ESLURM_INVALID_JOB_ID
+_UNKNOWN_RESERVATION = 2053  # ESLURM_RESERVATION_INVALID
 
 
 def _serve(connection: socket.socket) -> None:
@@ -36,6 +46,12 @@ def _answer(question: dict[str, Any]) -> Any:
         return [_job(found) for found in _load(pyslurm, wanted) if found.id in wanted]
     if "shares" in question:
         return account_shares(_associations(pyslurm))
+    if "reservations" in question:
+        return [_reservation(r) for r in pyslurm.Reservations.load().values() if r.licenses]
+    if "reserve" in question:
+        return _reserve(pyslurm, question["reserve"])
+    if "release" in question:
+        return _release(pyslurm, question["release"])
     return pyslurm.__version__
 
 
@@ -72,6 +88,38 @@ def _job(found: Any) -> dict[str, Any]:
         "restart_count": found.requeue_count,
         "leader": found.heterogeneous_id or found.id,
     }
+
+
+def _reservation(found: Any) -> dict[str, Any]:
+    """The fields of a ``Reservation``."""
+    return {
+        "name": found.name,
+        "licences": held_licences(True, ",".join(found.licenses), ""),
+        "start": found.start_time,
+        "end": reservation_end(found.start_time, found.end_time),
+    }
+
+
+def _reserve(pyslurm: Any, wanted: dict[str, Any]) -> None:
+    flags = pyslurm.ReservationFlags
+    start = max(int(wanted["start"]), int(time.time()))
+    pyslurm.Reservation(
+        wanted["name"],
+        # In this order: an end is checked against the start.
+        start_time=start,
+        end_time=start + ENDLESS if wanted["end"] is None else int(wanted["end"]),
+        licenses=[listed_licences(wanted["licences"])],
+        users=["root"],
+        flags=flags.MAINTENANCE | flags.ANY_NODES,
+    ).create()
+
+
+def _release(pyslurm: Any, name: str) -> None:
+    try:
+        pyslurm.Reservation(name).delete()
+    except pyslurm.RPCError as error:
+        if error.errno != _UNKNOWN_RESERVATION:
+            raise
 
 
 def _associations(pyslurm: Any) -> Iterator[Association]:

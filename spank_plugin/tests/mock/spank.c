@@ -102,7 +102,7 @@ void mock_env_set(const char *name, const char *value)
 		snprintf(environment[i].value, sizeof(environment[i].value), "%s", value);
 		return;
 	}
-	CHECK(!"room in the mocked environment");
+	CHECK(false && "room in the mocked environment");
 }
 
 spank_err_t spank_getenv(spank_t spank, const char *var, char *buf, int len)
@@ -150,7 +150,7 @@ int mock_option(const char *name, const char *value, bool remote)
 	for (int i = 0; i < mock.registered; i++)
 		if (strcmp(options[i]->name, name) == 0)
 			return options[i]->cb(options[i]->val, value, remote);
-	CHECK(!"the option is registered");
+	CHECK(false && "the option is registered");
 	return 0;
 }
 

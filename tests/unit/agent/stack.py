@@ -21,7 +21,7 @@ from openqse_agent import keys
 from openqse_agent.config import AgentConfig, NodeConfig, QPUConfig
 from openqse_agent.node.loop import NodeAgent
 from openqse_agent.qpu.loop import QPUAgent
-from openqse_agent.slurm.client import Job
+from openqse_agent.slurm.client import Job, Reservation
 
 
 class ScriptedDevice:
@@ -88,6 +88,7 @@ class ScriptedSlurm:
     def __init__(self) -> None:
         self.known: dict[int, Job] = {}
         self.questions: list[list[int]] = []
+        self.reserved: dict[str, Reservation] = {}
         self.down = False
 
     def submit(
@@ -111,12 +112,28 @@ class ScriptedSlurm:
 
     def jobs(self, ids: Iterable[int]) -> dict[int, Job]:
         self.questions.append(list(ids))
-        if self.down:
-            raise SlurmError("slurmctld does not answer", layer="slurmctld", remedy="Check it")
+        self._answer()
         return {i: self.known[i] for i in self.questions[-1] if i in self.known}
 
     def shares(self) -> dict[str, float]:
         return {"chem": 0.75, "ml": 0.25}
+
+    def reservations(self) -> dict[str, Reservation]:
+        self._answer()
+        return dict(self.reserved)
+
+    def reserve(self, reservation: Reservation) -> None:
+        self._answer()
+        assert reservation.name not in self.reserved
+        self.reserved[reservation.name] = reservation
+
+    def release(self, name: str) -> None:
+        self._answer()
+        self.reserved.pop(name, None)
+
+    def _answer(self) -> None:
+        if self.down:
+            raise SlurmError("slurmctld does not answer", layer="slurmctld", remedy="Check it")
 
 
 @dataclass
@@ -168,7 +185,7 @@ class Stack:
     def authorise(self, public: Path) -> None:
         """Makes the QPU agents believe the owner of a key."""
         folder = self.key_directory / keys.AUTHORISED
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o755, exist_ok=True)
         (folder / public.name).write_bytes(public.read_bytes())
 
     def start_qpu(self, name: str) -> None:
@@ -213,11 +230,37 @@ class Stack:
 
     # --- the plugin's side -----------------------------------------------------------------------
 
+    @property
+    def _hook(self) -> Hook:
+        return Hook(self.runtime / "node.sock", os.getuid())
+
+    def exchange(self, block: bytes, timeout: float = 5.0) -> list[tuple[str, str]]:
+        return self._hook.exchange(block, timeout)
+
+    def attach(self, job_id: int, qpus: str, **options: Any) -> dict[str, str]:
+        return self._hook.attach(job_id, qpus, **options)
+
+    def detach(self, job_id: int) -> dict[str, str]:
+        return self._hook.detach(job_id)
+
+
+class Hook:
+    """The plugin's side of a node agent.
+
+    Args:
+        path: the hook socket.
+        uid: whose jobs attach where nothing else is said.
+    """
+
+    def __init__(self, path: Path, uid: int) -> None:
+        self._path = path
+        self.uid = uid
+
     def exchange(self, block: bytes, timeout: float = 5.0) -> list[tuple[str, str]]:
         """Sends raw bytes to the hook socket; the records of the answer."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as hook:
             hook.settimeout(timeout)
-            hook.connect(str(self.runtime / "node.sock"))
+            hook.connect(str(self._path))
             hook.sendall(block)
             answer = b""
             while chunk := hook.recv(65536):
@@ -239,7 +282,7 @@ class Stack:
         Raises:
             Refused: as the user would read it.
         """
-        uid = os.getuid() if uid is None else uid
+        uid = self.uid if uid is None else uid
         answer = self.exchange(
             records(
                 VERSION=1,

@@ -20,14 +20,13 @@ from typing import Any
 
 import pytest
 import zmq
-from stack import Refused, Stack, eventually, records
+from stack import Hook, Refused, Stack, eventually, records
 
 import openqse
 from conftest import free_ports
 from openqse.wire.frames import decode_body, encode
 from openqse.wire.messages import Kind, header
 from openqse_agent.cli.ask import ask
-from openqse_agent.config import AgentConfig
 from openqse_agent.node.loop import NodeAgent
 from openqse_agent.qpu.leases import Lease, State
 
@@ -50,21 +49,10 @@ def second_node(stack: Stack, tmp_path: Path) -> Iterator[Callable[..., dict[str
     agent = NodeAgent(config, stack.site, "c2")
     thread = threading.Thread(target=agent.run, name="node c2")
     thread.start()
-    other = _At(stack, config)
-    yield other.attach
+    yield Hook(config.node.runtime_dir / "node.sock", os.getuid()).attach
     agent.stop()
     thread.join(10)
     assert not thread.is_alive()
-
-
-class _At:
-    """A stack as seen by the plugin of another node."""
-
-    exchange = Stack.exchange
-    attach = Stack.attach
-
-    def __init__(self, stack: Stack, config: AgentConfig) -> None:
-        self.runtime = config.node.runtime_dir
 
 
 def lease(stack: Stack, name: str = "emu0") -> Lease:

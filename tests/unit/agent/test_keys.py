@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -56,8 +57,8 @@ class Peer:
 def peer(guarded: Stack) -> Iterator[Callable[..., Peer]]:
     made: list[Peer] = []
 
-    def make(pair: keys.Pair, name: str = "c1-00000000") -> Peer:
-        made.append(Peer(guarded, pair, name))
+    def make(pair: keys.Pair, name: str | None = None) -> Peer:
+        made.append(Peer(guarded, pair, name or f"c{9 + len(made)}-00000000"))
         return made[-1]
 
     yield make
@@ -80,7 +81,9 @@ def test_a_stranger_cannot_end_or_begin_or_use_a_lease(
 ) -> None:
     guarded.slurm.submit(7, {"qpu_emu0": 1})
     lease = guarded.attach(7, "emu0")["emu0_QRMI_JOB_ACQUISITION_TOKEN"]
-    node, relay = peer(keys.Pair.of_a_guest()), peer(keys.Pair.of_a_guest(), "c1-00000000/7/1")
+    node, relay = (
+        peer(keys.Pair.of_a_guest(), name) for name in ("c1-00000000", "c1-00000000/7/1")
+    )
     attach = {
         "job_id": 7,
         "uid": os.getuid(),
@@ -121,20 +124,141 @@ def test_a_node_agent_with_another_key_is_refused_and_told_why(
     stack.stop_node()
     stack.start_node()
     stack.slurm.submit(7, {"qpu_emu0": 1})
-    with pytest.raises(Refused, match="QPU agent: emu0 takes 'attach' messages from the site's"):
-        stack.attach(7, "emu0")
+
+    def refusal() -> str:
+        try:
+            stack.attach(7, "emu0")
+        except Refused as error:
+            return str(error)
+        stack.detach(7)
+        return ""
+
+    # The QPU agent looks at its folder of keys every second.
+    eventually(lambda: "QPU agent: emu0 takes 'attach' messages from the site's" in refusal())
 
 
-def test_keys_are_exchanged_without_a_restart(guarded: Stack, tmp_path: Path) -> None:
-    for suffix in ("secret", "public"):
-        (guarded.key_directory / f"node.{suffix}").rename(tmp_path / f"old.{suffix}")
-    new = keys.make(guarded.key_directory, keys.NODE)
-    guarded.authorise(new.rename(new.with_name("new.public")))
-    guarded.stop_node()
-    guarded.start_node()  # with the new key, while the QPU agents have run on
+def pose(peer: Peer) -> str:
+    """What a peer is told that speaks as a node agent does; ``pong`` if it is believed."""
+    kind, body = peer.say(Kind.HEARTBEAT, {"leases": {}, "asking": []})
+    return str(body.get("code", kind))
+
+
+def test_a_key_is_changed_while_agents_and_jobs_run(
+    guarded: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peer: Callable[..., Peer]
+) -> None:
+    """The whole rotation as the command's help says it; no task of the running job is lost."""
+    guarded.slurm.submit(7, {"qpu_emu0": 1})
+    for name, value in guarded.attach(7, "emu0").items():
+        monkeypatch.setenv(name, value)
+    with openqse.connect() as qpu:
+
+        def served() -> bool:
+            return value_of(qpu.run(echo_program(), parameters=[5], shots=1)) == 5
+
+        assert served()
+        elsewhere = tmp_path / "elsewhere"  # where the administrator makes keys
+        shutil.copytree(guarded.key_directory, elsewhere)
+        assert main(["--rotate", "node", f"--directory={elsewhere}"]) == 0
+        second = keys.Pair.read(elsewhere / "node-2.secret")
+        guarded.authorise(elsewhere / "node-2.public")
+        eventually(lambda: pose(peer(second, "c9-00000000")) == "pong")
+        os.rename(elsewhere / "node-2.secret", guarded.key_directory / "node-2.secret")
+        eventually(lambda: guarded.node._pair == second)
+        assert served()  # over the connection that the old key made
+        guarded.slurm.submit(8, {"qpu_emu0": 1})
+        guarded.attach(8, "emu0")
+    guarded.detach(7)
+    (guarded.key_directory / keys.AUTHORISED / "node.public").unlink()
+    guarded.slurm.submit(9, {"qpu_emu0": 1})
+    guarded.attach(9, "emu0")
+    assert sorted(guarded.leases("emu0")) == [8, 9]
+
+
+def test_a_key_that_is_taken_away_is_good_for_nothing_at_once(
+    guarded: Stack, peer: Callable[..., Peer]
+) -> None:
+    node = peer(keys.Pair.read(guarded.key_directory / "node.secret"), "c9-00000000")
+    assert pose(node) == "pong"
+    (guarded.key_directory / keys.AUTHORISED / "node.public").unlink()
+    eventually(lambda: pose(node) == "not-authorised")  # on the connection that it has
+    assert node.say(Kind.STATUS, {})[0] == Kind.REPORT
+
+
+def test_several_keys_are_authorised_at_once_each_by_itself(
+    guarded: Stack, peer: Callable[..., Peer]
+) -> None:
+    for name in ("rack1", "rack2"):
+        guarded.authorise(keys.make(guarded.key_directory / "racks", name))
+    pairs = [keys.Pair.read(p) for p in (guarded.key_directory / "racks").glob("*.secret")]
+    for pair in [*pairs, keys.Pair.read(guarded.key_directory / "node.secret")]:
+        assert pose(peer(pair)) == "pong"
+    (guarded.key_directory / keys.AUTHORISED / "rack1.public").unlink()
+    rack1, rack2 = (
+        keys.Pair.read(guarded.key_directory / "racks" / f"rack{n}.secret") for n in (1, 2)
+    )
+    eventually(lambda: pose(peer(rack1)) == "not-authorised")
+    assert pose(peer(rack2)) == "pong"
+
+
+def test_a_key_that_cannot_be_read_does_not_hurt_the_others(
+    guarded: Stack, peer: Callable[..., Peer], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = guarded.key_directory / keys.AUTHORISED
+    (folder / "broken.public").write_text("half a key")
+    (folder / "dangling.public").symlink_to(folder / "nowhere")
+    assert pose(peer(keys.Pair.read(guarded.key_directory / "node.secret"))) == "pong"
+    eventually(lambda: "broken.public is not a key" in caplog.text)
+
+
+def test_a_node_agent_keeps_its_key_while_the_next_one_cannot_be_used(
+    guarded: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A copy under way, or one that others could read."""
+    first = guarded.node._pair
+    second = guarded.key_directory / "node-2.secret"
+    second.touch(mode=0o600)
+    eventually(lambda: "node-2.secret is not a key of 40 characters" in caplog.text)
+    second.write_bytes(keys.Pair.of_a_guest().secret)
+    second.chmod(0o644)
+    eventually(lambda: "node-2.secret is not its owner's alone: mode 0644" in caplog.text)
+    assert guarded.node._pair == first
     guarded.slurm.submit(7, {"qpu_emu0": 1})
     guarded.attach(7, "emu0")
-    eventually(lambda: guarded.leases("emu0") == [7])
+
+
+def test_the_last_pair_of_a_name_is_used(tmp_path: Path) -> None:
+    keys.make(tmp_path, "node")
+    keys.make(tmp_path, "nodes")  # another name
+    for expected in ("node-2", "node-3"):
+        assert keys.rotate(tmp_path, "node").stem == expected
+    (tmp_path / "node-2.secret").rename(tmp_path / "node-10.secret")
+    assert keys.latest(tmp_path, "node").name == "node-10.secret"
+    assert [path.stem for path in keys.pairs(tmp_path, "node")] == ["node", "node-3", "node-10"]
+    with pytest.raises(ConfigurationError, match="Make it with 'openqse-keys emu0'"):
+        keys.rotate(tmp_path, "emu0")
+
+
+def test_a_qpu_agent_takes_that_of_its_pairs_that_the_site_file_names(guarded: Stack) -> None:
+    guarded.stop_qpu("emu1")
+    new = keys.rotate(guarded.key_directory, "emu1")
+    guarded.start_qpu("emu1")  # the site file still names the old one
+    guarded.stop_qpu("emu1")
+    new.rename(guarded.key_directory / "emu1.public")
+    guarded.start_qpu("emu1")
+    answer = ask([guarded.site.qpu("emu1")], Kind.STATUS, {}, timeout=10.0)["emu1"]
+    assert isinstance(answer, dict)
+
+
+def test_agents_do_not_start_with_a_secret_that_others_could_read(guarded: Stack) -> None:
+    guarded.stop_qpu("emu1")
+    secret = guarded.key_directory / "emu1.secret"
+    secret.chmod(0o640)
+    with pytest.raises(ConfigurationError, match=r"mode 0640.*chmod 600"):
+        guarded.start_qpu("emu1")
+    secret.chmod(0o600)
+    (guarded.key_directory / keys.AUTHORISED).chmod(0o777)
+    with pytest.raises(ConfigurationError, match="others than its owner may put keys into"):
+        guarded.start_qpu("emu1")
 
 
 def test_a_qpu_agent_whose_secret_is_not_the_sites_does_not_start(guarded: Stack) -> None:
@@ -172,6 +296,26 @@ def test_secrets_are_their_owners_alone_and_never_replaced(
     assert main(["emu0", "--directory", str(directory)]) == 2
     assert "exists already" in capsys.readouterr().err
     assert secret.read_bytes() == before
+    secret.unlink()
+    assert main(["emu0", "--directory", str(directory)]) == 2
+    assert "emu0.public exists already" in capsys.readouterr().err
+    assert not secret.exists()  # no half of a new pair beside half of the old one
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_keys_have_the_right_mode_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    previous = os.umask(umask)
+    try:
+        public = keys.make(tmp_path, "emu0")
+    finally:
+        os.umask(previous)
+    assert public.stat().st_mode & 0o777 == 0o644
+    assert public.with_suffix(".secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_pair_does_not_tell_its_secret() -> None:
+    pair = keys.Pair.of_a_guest()
+    assert pair.secret.decode() not in f"{pair} {pair!r}"
 
 
 @pytest.mark.parametrize("text", ["", "short", "x" * 39 + "~", "ü" * 20])

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract import agree, fails, tells
+from contract import agree, fails, holds_back, tells
 
 from openqse.errors import ConfigurationError, SlurmError
 from openqse_agent.slurm.binding import Binding
 from openqse_agent.slurm.choice import connect
-from openqse_agent.slurm.client import Job, SlurmClient
+from openqse_agent.slurm.client import Job, Reservation, SlurmClient
 from openqse_agent.slurm.commands import Commands
 
 HERE = Path(__file__).parent
@@ -83,6 +83,10 @@ class Slurm:
 
     def shares(self, text: str) -> None:
         (self._directory / "sshare.txt").write_text(text)
+
+    def reserved(self, **reservation: Any) -> None:
+        """Has it know one reservation, of whatever kind."""
+        (self._directory / "reservations.json").write_text(json.dumps([reservation]))
 
     def fault(self, kind: str) -> None:
         (self._directory / "fault").write_text(kind)
@@ -160,6 +164,22 @@ def test_shares_are_of_the_whole_tree(client: SlurmClient) -> None:
     assert client.shares() == pytest.approx(SHARES)
 
 
+def test_holds_licences_back_and_gives_them_back(client: SlurmClient) -> None:
+    holds_back(client, {"qpu_emu0": 4}, "openqse_emu0_1")
+
+
+def test_other_reservations_are_left_out(slurm: Slurm, client: SlurmClient) -> None:
+    slurm.reserved(name="nodes", licences="", start=1, end=2**33)
+    assert client.reservations() == {}
+
+
+def test_what_slurmctld_refuses_is_told_in_its_words(client: SlurmClient) -> None:
+    now = time.time()
+    for licences, said in (({"qpu_emu0": 40}, "license"), ({"qpu_nosuch": 1}, "license")):
+        wanted = Reservation("openqse_emu0_1", licences, now, None)
+        assert said in fails(lambda wanted=wanted: client.reserve(wanted), PATIENCE).message
+
+
 def test_no_question_is_put_for_no_job(slurm: Slurm, client: SlurmClient) -> None:
     slurm.fault("down")
     assert client.jobs([]) == {}
@@ -167,13 +187,21 @@ def test_no_question_is_put_for_no_job(slurm: Slurm, client: SlurmClient) -> Non
 
 @pytest.mark.parametrize(
     ("fault", "said"),
-    [("down", "Unable to contact slurm controller"), ("garbage", "many|<html>|not listed")],
+    [
+        ("down", "Unable to contact slurm controller"),
+        ("garbage", "many|<html>|not listed|tomorrow|Unspecified"),
+    ],
 )
 def test_a_fault_is_told_and_passes(
     slurm: Slurm, client: SlurmClient, fault: str, said: str
 ) -> None:
     slurm.fault(fault)
-    for question in (lambda: client.jobs([14]), lambda: client.jobs([14, 16]), client.shares):
+    for question in (
+        lambda: client.jobs([14]),
+        lambda: client.jobs([14, 16]),
+        client.shares,
+        client.reservations,
+    ):
         error = fails(question, PATIENCE)
         assert any(part in error.message for part in said.split("|"))
     slurm.fault("")

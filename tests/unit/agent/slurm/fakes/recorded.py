@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,55 @@ def chosen(id: int) -> list[dict[str, Any]]:
     """What slurmctld answers for an id: that job, and the other jobs of its array or set."""
     keys = ("job_id", "array_job_id", "het_job_id")
     return [job for job in jobs() if id in [number(job[key]) for key in keys]]
+
+
+# Reservations, as measured with Slurm 24.11.
+
+YEAR = 365 * 86400
+LICENCES = {"qpu_emu0": 4, "qpu_emu1": 1}
+
+
+class Refused(Exception):
+    """slurmctld's answer: its error number and words."""
+
+    def __init__(self, errno: int, words: str) -> None:
+        super().__init__(words)
+        self.errno = errno
+
+
+def reservations() -> list[dict[str, Any]]:
+    """Name, licences, start, end and flags of each."""
+    path = DIRECTORY / "reservations.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return [each for each in found if each["end"] > time.time()]
+
+
+def _write(all: list[dict[str, Any]]) -> None:
+    (DIRECTORY / "reservations.json").write_text(json.dumps(all))
+
+
+def reserve(name: str, licences: str, start: int, end: int, flags: set[str]) -> None:
+    """Keeps a reservation, or refuses as slurmctld does."""
+    held = dict(item.split(":") for item in licences.split(","))
+    if flags != {"MAINT", "ANY_NODES"}:
+        raise Refused(2014, "Requested node configuration is not available")
+    if start < time.time() - 60 or end <= start:
+        raise Refused(2054, "Invalid time specified")
+    if any(each["name"] == name for each in reservations()):
+        raise Refused(2062, "Duplicate reservation name")
+    for licence, count in held.items():
+        taken = sum(
+            int(dict(item.split(":") for item in each["licences"].split(",")).get(licence, 0))
+            for each in reservations()
+            if each["start"] < end and start < each["end"]
+        )
+        if int(count) + taken > LICENCES.get(licence, 0):
+            raise Refused(2048, "Invalid license specification")
+    _write([*reservations(), {"name": name, "licences": licences, "start": start, "end": end}])
+
+
+def release(name: str) -> None:
+    left = [each for each in reservations() if each["name"] != name]
+    if left == reservations():
+        raise Refused(2053, "Requested reservation is invalid")
+    _write(left)

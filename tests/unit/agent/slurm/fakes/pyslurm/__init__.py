@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from enum import Flag, auto
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,6 +74,57 @@ class Jobs:
     def load() -> Any:
         _fail()
         return {record["job_id"]: _job(record) for record in recorded.jobs()}
+
+
+class ReservationFlags(Flag):
+    MAINTENANCE = auto()
+    ANY_NODES = auto()
+
+
+class Reservation:
+    """Attributes are set in the order given; an end before a start is a mistake there."""
+
+    def __init__(self, name: str, **fields: Any) -> None:
+        self.name = name
+        self.start_time = self.end_time = 0
+        for key, value in fields.items():
+            setattr(self, key, value)
+            assert not self.end_time or self.start_time
+
+    def create(self) -> None:
+        _fail()
+        names = {"MAINTENANCE": "MAINT"}
+        flags = {names.get(str(flag.name), str(flag.name)) for flag in self.flags}
+        licences = ",".join(self.licenses)
+        assert self.users == ["root"]
+        try:
+            recorded.reserve(self.name, licences, self.start_time, self.end_time, flags)
+        except recorded.Refused as refused:
+            raise RPCError(refused.errno, str(refused)) from None
+
+    def delete(self) -> None:
+        _fail()
+        try:
+            recorded.release(self.name)
+        except recorded.Refused as refused:
+            raise RPCError(refused.errno, str(refused)) from None
+
+
+class Reservations:
+    @staticmethod
+    def load() -> Any:
+        _fail()
+        if recorded.fault() == "garbage":
+            raise RPCError(1000, "Unspecified error")
+        return {
+            each["name"]: SimpleNamespace(
+                name=each["name"],
+                licenses=each["licences"].split(",") if each["licences"] else [],
+                start_time=each["start"],
+                end_time=each["end"],
+            )
+            for each in recorded.reservations()
+        }
 
 
 def _associations() -> Any:

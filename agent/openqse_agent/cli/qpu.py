@@ -1,0 +1,215 @@
+"""`openqse qpu`: taking a QPU out of service and back into it."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import re
+import socket
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from openqse import site as sites
+from openqse.errors import ArgumentError, OpenQSEError
+from openqse.site import SiteQPU
+from openqse.wire.messages import Kind
+from openqse_agent import config, keys
+from openqse_agent.cli.ask import ask
+from openqse_agent.cli.report import add_options, print_table
+
+_DRAIN = """\
+Takes a QPU out of service, now or at a planned time. From then on
+
+- no task is started. Those that run end and give their results; the others wait until the QPU is
+  back, their timeout passes or their job ends: nobody's work is thrown away. The error of one that
+  waited too long says that the QPU was drained, by whom and why;
+- Slurm starts no new job with this QPU: it reserves its licences, and jobs wait for them
+  (Reason=Licenses). Jobs whose time limit would reach into a planned window wait too.
+
+It holds until 'openqse qpu resume', or as long as --for says, whatever is restarted meanwhile.
+'openqse status' shows it to everybody. To end running jobs as well, use Slurm's own commands.
+
+Administrators alone may drain: root on the host of the QPU's agent, or whoever has a key
+that is authorised there ('openqse-keys admin')."""
+
+_COLUMNS = ("qpu", "state", "start", "end", "by", "reason")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command group."""
+    group = commands.add_parser("qpu", help="drain and resume a QPU; its planned windows")
+    actions = group.add_subparsers(metavar="ACTION", required=True)
+
+    parser = actions.add_parser(
+        "drain",
+        help="start no more tasks and jobs, now or at a planned time",
+        description=_DRAIN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_change(parser, _drain)
+    parser.add_argument("--reason", required=True, help="why, for everybody to read")
+    parser.add_argument(
+        "--start",
+        type=_instant,
+        metavar="TIME",
+        help="begin then, such as 2027-01-31T08:00, in this host's time (default: now)",
+    )
+    parser.add_argument(
+        "--for",
+        dest="seconds",
+        type=_span,
+        metavar="SPAN",
+        help="end after this long, such as 90s, 30m, 2h or 1d (default: when resumed)",
+    )
+
+    parser = actions.add_parser(
+        "resume",
+        help="take a QPU back into service, or a planned window back",
+        description="Ends a drain, or takes back a planned window. Queued tasks and jobs go on.",
+    )
+    _add_change(parser, _resume)
+    parser.add_argument("--reason", default="", help="why, for the QPU agent's log")
+    parser.add_argument(
+        "--start",
+        type=_instant,
+        metavar="TIME",
+        help="take back the window that was planned to start then (default: what is in force)",
+    )
+
+    parser = actions.add_parser(
+        "windows",
+        help="when QPUs are out of service",
+        description="Lists drains in force and planned windows.",
+    )
+    parser.set_defaults(run=_windows)
+    parser.add_argument("qpu", nargs="*", help="only these QPUs (default: all of the site)")
+    add_options(parser, timeout=3.0)
+
+
+def _add_change(parser: argparse.ArgumentParser, run: Any) -> None:
+    parser.set_defaults(run=run)
+    parser.add_argument("qpu", help="the QPU's name")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="secret key that shows who you are (default: the administrators' or, on its host, the "
+        f"QPU's own in {config.AgentConfig().keys})",
+    )
+    add_options(parser, timeout=15.0)
+
+
+def _instant(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time like 2027-01-31T08:00") from None
+
+
+def _span(text: str) -> float:
+    match = re.fullmatch(r"([0-9]{1,8})([smhd])", text)
+    if match is None or not int(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no span like 90s, 30m, 2h or 1d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _drain(arguments: argparse.Namespace) -> int:
+    body = {"start": arguments.start, "seconds": arguments.seconds}
+    return _change(Kind.DRAIN, arguments, body)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    return _change(Kind.RESUME, arguments, {"start": arguments.start})
+
+
+def _change(kind: Kind, arguments: argparse.Namespace, body: dict[str, Any]) -> int:
+    """0 if it is done; 1 if it is, but Slurm does not know yet."""
+    qpu = sites.load(arguments.site).qpu(arguments.qpu)
+    pair = keys.Pair.read(arguments.key) if arguments.key else _own_pair(qpu)
+    body |= {"reason": arguments.reason, "user": _user()}
+    answer = ask([qpu], kind, body, arguments.timeout, pair)[qpu.name]
+    if isinstance(answer, OpenQSEError):
+        raise answer
+    rows = _rows(answer)
+    if arguments.json:
+        print(json.dumps(answer))
+    elif rows:
+        print_table(_COLUMNS, rows)
+    else:
+        print(f"{qpu.name} takes tasks and jobs; no window is planned")
+    if answer["slurm_error"]:
+        print(
+            f"openqse qpu: done, but Slurm does not know yet; the QPU agent goes on telling it: "
+            f"{answer['slurm_error']}",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _windows(arguments: argparse.Namespace) -> int:
+    site = sites.load(arguments.site)
+    qpus = [site.qpu(name) for name in arguments.qpu] or list(site.qpus.values())
+    answers = ask(qpus, Kind.STATUS, {}, arguments.timeout)
+    known = [answer for answer in answers.values() if not isinstance(answer, OpenQSEError)]
+    if arguments.json:
+        print(json.dumps([{"qpu": a["qpu"], "windows": a["windows"]} for a in known]))
+    else:
+        print_table(_COLUMNS, [row for answer in known for row in _rows(answer)])
+    for answer in answers.values():
+        if isinstance(answer, OpenQSEError):
+            print(f"openqse qpu windows: {answer}", file=sys.stderr)
+    return 0 if len(known) == len(qpus) else 1
+
+
+def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    now = time.time()
+    return [
+        {
+            **window,
+            "qpu": answer["qpu"],
+            "state": "drained" if window["start"] <= now else "planned",
+            "start": _shown(window["start"]),
+            "end": "when resumed" if window["end"] is None else _shown(window["end"]),
+        }
+        for window in answer["windows"]
+    ]
+
+
+def _shown(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).isoformat(timespec="seconds")
+
+
+def _own_pair(qpu: SiteQPU) -> keys.Pair:
+    """The key of whoever runs the command.
+
+    Raises:
+        ArgumentError: there is none that it may read.
+    """
+    directory = config.AgentConfig().keys
+    for name in (keys.ADMIN, qpu.name):
+        for path in reversed(keys.pairs(directory, name)):
+            if os.access(path, os.R_OK):
+                pair = keys.Pair.read(path)
+                if name == keys.ADMIN or pair.public == keys.of_qpu(qpu):
+                    return pair
+    if qpu.key is None:
+        return keys.Pair.of_a_guest()  # the agent says what is missing
+    raise ArgumentError(
+        f"no key of an administrator in {directory} that you may read",
+        remedy=f"Run it as root on the host of {qpu.name}'s agent, or name your key with --key",
+    )
+
+
+def _user() -> str:
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname().partition('.')[0]}"
