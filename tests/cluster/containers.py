@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import docker
-from docker.errors import DockerException
+from docker.errors import DockerException, NotFound
 
 T = TypeVar("T")
 
@@ -210,6 +210,16 @@ class Cluster:
         self._docker.containers.get("openqse-login").put_archive(folder, archive.getvalue())
         return f"{folder}/{name}"
 
+    def read(self, folder: str) -> dict[str, str]:
+        """The files of a folder that all containers share, by name; none if it is not there."""
+        try:
+            parts, _ = self._docker.containers.get("openqse-login").get_archive(folder)
+        except NotFound:
+            return {}
+        with tarfile.open(fileobj=io.BytesIO(b"".join(parts))) as tar:
+            files = ((Path(entry.name).name, tar.extractfile(entry)) for entry in tar)
+            return {name: file.read().decode() for name, file in files if file is not None}
+
     def install_programs(self) -> None:
         """Copies tests/cluster/programs into each user's home, which all containers share."""
         for user in USERS:
@@ -255,6 +265,37 @@ class Cluster:
                 command.result()
             for service, _ in programs:
                 self.wait_ready(service)
+
+    def kill(self, service: str) -> None:
+        """Kills a container with all that runs in it."""
+        self._docker.containers.get(f"openqse-{service}").kill()
+
+    def restart(self, service: str) -> None:
+        """Starts a container that was killed, if it does not run."""
+        self._docker.containers.get(f"openqse-{service}").start()
+
+    def address(self, service: str) -> str:
+        """The container's address in the cluster's network."""
+        container = self._docker.containers.get(f"openqse-{service}")
+        (network,) = container.attrs["NetworkSettings"]["Networks"].values()
+        return str(network["IPAddress"])
+
+    def configure_network(self, service: str, *arguments: str) -> None:
+        """Runs ``ip`` on a container's network.
+
+        The cluster's containers have no privilege to do so: a container that shares the network and
+        lives for this one command has it.
+        """
+        name = f"openqse-{service}"
+        image = self._docker.containers.get(name).attrs["Image"]
+        self._docker.containers.run(
+            image,
+            list(arguments),
+            entrypoint="ip",
+            network_mode=f"container:{name}",
+            cap_add=["NET_ADMIN"],
+            remove=True,
+        )
 
     def logs(self) -> str:
         """The ends of all logs of all services."""

@@ -1,0 +1,1 @@
+"""Faults injected into the running cluster: nothing leaks and nothing is lost."""

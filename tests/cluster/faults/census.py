@@ -1,0 +1,66 @@
+"""Counts what processes of the stack hold, to see whether it grows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from containers import COMPUTE, Cluster
+
+#: Threads in which a QPU agent asks slurmctld; they are made as they are needed, and stay.
+_ASKING = 4
+AGENTS = {
+    **dict.fromkeys(COMPUTE, ("node-agent",)),
+    "qpu": ("qpu-agent-emu0", "qpu-agent-emu1"),
+}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one agent holds: file descriptors, threads, and Unix sockets that listen."""
+
+    descriptors: int
+    threads: int
+    sockets: int
+
+
+def count(cluster: Cluster) -> dict[str, Held]:
+    """What each agent holds, by service and program."""
+    asked = {
+        service: cluster.start(
+            "".join(
+                f"p=$(supervisorctl pid {program}); echo {program} $(ls /proc/$p/fd | wc -l) "
+                f"$(ls /proc/$p/task | wc -l) $(ss -Hxl | grep -c /run/openqse/);"
+                for program in programs
+            ),
+            service=service,
+        )
+        for service, programs in AGENTS.items()
+    }
+    held = {}
+    for service, command in asked.items():
+        for program, *numbers in re.findall(
+            r"^(\S+) (\d+) (\d+) (\d+)$", command.result().out, re.M
+        ):
+            held[f"{program} on {service}"] = Held(*map(int, numbers))
+    return held
+
+
+def grown(before: Mapping[str, Held], after: Mapping[str, Held]) -> list[str]:
+    """What an agent holds more than before, in words; fewer is no leak."""
+    found = []
+    for name, old in before.items():
+        new = after.get(name)
+        if new is None:
+            found.append(f"{name} does not run")
+            continue
+        spare = _ASKING if name.startswith("qpu-agent") else 0
+        for what, was, now in (
+            ("file descriptors", old.descriptors, new.descriptors),
+            ("threads", old.threads + spare, new.threads),
+            ("sockets", old.sockets, new.sockets),
+        ):
+            if now > was:
+                found.append(f"{name} holds {now} {what}; before it was {was}")
+    return found
