@@ -2,7 +2,7 @@
 
 ci/bench faults              seeds 1 to 500
 ci/bench faults --quick      seeds 1 to 5
-ci/bench faults --seed N     one seed, as a run printed it
+ci/bench faults --seed N     one seed, as a run printed it; may be given again for more
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def main() -> int:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--quick", action="store_true")
-    which.add_argument("--seed", type=int)
+    which.add_argument("--seed", type=int, action="append")
     arguments = parser.parse_args()
     last = QUICK if arguments.quick else SEEDS
-    seeds = [arguments.seed] if arguments.seed is not None else range(1, last + 1)
+    seeds = arguments.seed or range(1, last + 1)
     found: Counter[str] = Counter()
     recoveries: list[Recovery] = []
     try:

@@ -187,7 +187,7 @@ class Stage:
                 drive(self._cluster, Plan(0, plan.layout, ()), {})
                 self._before = census.count(self._cluster)
             verdict = drive(self._cluster, plan, self._before)
-        except Late as error:
+        except AssertionError as error:
             verdict = Verdict(lost=[f"the cluster stands still: {error}"])
         self._seeds += 1
         if self._seeds >= SEEDS_PREPARED or not verdict.sound:
