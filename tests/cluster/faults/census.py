@@ -64,3 +64,9 @@ def grown(before: Mapping[str, Held], after: Mapping[str, Held]) -> list[str]:
             if now > was:
                 found.append(f"{name} holds {now} {what}; before it was {was}")
     return found
+
+
+def memory(cluster: Cluster, service: str, program: str) -> int:
+    """Memory that a program has resident, kB."""
+    asked = f"grep VmRSS /proc/$(supervisorctl pid {program})/status"
+    return int(cluster.check(asked, service=service).out.split()[1])
