@@ -14,34 +14,35 @@ AGENTS = {
     **dict.fromkeys(COMPUTE, ("node-agent",)),
     "qpu": ("qpu-agent-emu0", "qpu-agent-emu1"),
 }
+#: Prints each program's name and what it holds, a line for each.
+_COUNT = """
+for program; do
+    process=/proc/$(supervisorctl pid $program)
+    echo $program $(ls $process/fd | wc -l) $(ls $process/task | wc -l) \
+        $(ss -Hxl | grep -c /run/openqse/) $(find /run/openqse -mindepth 1 2>/dev/null | wc -l)
+done"""
 
 
 @dataclass(frozen=True)
 class Held:
-    """What one agent holds: file descriptors, threads, and Unix sockets that listen."""
+    """What one agent holds: descriptors, threads, listening Unix sockets, files at run time."""
 
     descriptors: int
     threads: int
     sockets: int
+    files: int
 
 
 def count(cluster: Cluster) -> dict[str, Held]:
     """What each agent holds, by service and program."""
     asked = {
-        service: cluster.start(
-            "".join(
-                f"p=$(supervisorctl pid {program}); echo {program} $(ls /proc/$p/fd | wc -l) "
-                f"$(ls /proc/$p/task | wc -l) $(ss -Hxl | grep -c /run/openqse/);"
-                for program in programs
-            ),
-            service=service,
-        )
+        service: cluster.start(["bash", "-c", _COUNT, "count", *programs], service=service)
         for service, programs in AGENTS.items()
     }
     held = {}
     for service, command in asked.items():
         for program, *numbers in re.findall(
-            r"^(\S+) (\d+) (\d+) (\d+)$", command.result().out, re.M
+            r"^(\S+) (\d+) (\d+) (\d+) (\d+)$", command.result().out, re.M
         ):
             held[f"{program} on {service}"] = Held(*map(int, numbers))
     return held
@@ -52,7 +53,7 @@ def grown(before: Mapping[str, Held], after: Mapping[str, Held]) -> list[str]:
     found = []
     for name, old in before.items():
         new = after.get(name)
-        if new is None:
+        if new is None or not new.threads:
             found.append(f"{name} does not run")
             continue
         spare = _ASKING if name.startswith("qpu-agent") else 0
@@ -60,6 +61,7 @@ def grown(before: Mapping[str, Held], after: Mapping[str, Held]) -> list[str]:
             ("file descriptors", old.descriptors, new.descriptors),
             ("threads", old.threads + spare, new.threads),
             ("sockets", old.sockets, new.sockets),
+            ("files in /run/openqse", old.files, new.files),
         ):
             if now > was:
                 found.append(f"{name} holds {now} {what}; before it was {was}")

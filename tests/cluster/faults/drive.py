@@ -15,7 +15,7 @@ from jobs import START, Jobs, python
 from faults import census
 from faults.audit import Charge, Fault, Rank, Verdict, audit, parse
 from faults.inject import ACTIONS, JOURNAL, LEASE_TTL, Scene, prepared
-from faults.plan import KINDS, RANKS, USERS, Plan
+from faults.plan import KINDS, RANKS, USERS, Layout, Plan
 
 #: Seconds until nothing is left of what has ended.
 GONE = LEASE_TTL + 5.0
@@ -181,15 +181,25 @@ class Stage:
     def run(self, plan: Plan) -> Verdict:
         """Runs a seed's plan and judges it."""
         try:
-            if self._before is None:
-                self._preparation.enter_context(prepared(self._cluster))
-                # The first workload makes what the agents make once and keep.
-                drive(self._cluster, Plan(0, plan.layout, ()), {})
-                self._before = census.count(self._cluster)
-            verdict = drive(self._cluster, plan, self._before)
+            verdict = self._calm(plan.layout)
+            if self._before is not None:
+                verdict = drive(self._cluster, plan, self._before)
         except AssertionError as error:
             verdict = Verdict(lost=[f"the cluster stands still: {error}"])
         self._seeds += 1
         if self._seeds >= SEEDS_PREPARED or not verdict.sound:
             self._strip()
+        return verdict
+
+    def _calm(self, layout: Layout) -> Verdict:
+        """Prepares the agents if they are not, and counts what they hold after a calm workload.
+
+        The first workload makes what agents make once and keep. It must be sound like any other.
+        """
+        if self._before is not None:
+            return Verdict()
+        self._preparation.enter_context(prepared(self._cluster))
+        verdict = drive(self._cluster, Plan(0, layout, ()), {})
+        if verdict.sound:
+            self._before = census.count(self._cluster)
         return verdict
