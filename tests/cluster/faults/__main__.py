@@ -72,7 +72,7 @@ def run(stage: Stage, seed: int) -> Verdict:
     began = time.monotonic()
     verdict = stage.run(chosen)
     seconds = time.monotonic() - began
-    say(f"seed {seed}: {verdict.results} results in {seconds:.1f} s; {verdict}")
+    say(f"seed {seed}: {verdict} ({seconds:.1f} s)")
     for name, texts in verdict.findings.items():
         for text in texts[:SHOWN]:
             say(f"seed {seed}: {name}: {text}")

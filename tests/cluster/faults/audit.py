@@ -110,6 +110,7 @@ class Verdict:
     drained: list[str] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)
     results: int = 0
+    refused: int = 0
 
     @property
     def findings(self) -> dict[str, list[str]]:
@@ -126,11 +127,12 @@ class Verdict:
         return not self.findings
 
     def __str__(self) -> str:
-        counts = [f"{len(texts)} {name}" for name, texts in self.findings.items()]
+        counts = [f"{self.results} results, {self.refused} refused"]
+        counts += [f"{len(texts)} {name}" for name, texts in self.findings.items()]
         slowest = max(self.recoveries, key=lambda recovery: recovery.seconds, default=None)
         if slowest is not None:
             counts.append(f"{slowest.seconds:.2f} s to recover from {slowest.kind}")
-        return ", ".join(counts) or "nothing found"
+        return ", ".join(counts)
 
 
 def audit(
@@ -145,7 +147,10 @@ def audit(
         killed: jobs that a fault was meant to kill.
         charges: of these ranks' jobs, all.
     """
-    verdict = Verdict(results=sum(len(rank.answers) for rank in ranks))
+    verdict = Verdict(
+        results=sum(len(rank.answers) for rank in ranks),
+        refused=sum(len(rank.refused) for rank in ranks),
+    )
     killed = set(killed)
     excuses = frozenset[str]().union(*(KINDS[fault.kind].excuses for fault in faults))
     _audit_charges(ranks, charges, verdict)
