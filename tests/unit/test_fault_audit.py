@@ -26,12 +26,11 @@ def charge(number: int, at: float = 1.0) -> Charge:
 RANK = Rank(JOB, 0, "c1", 42, (answer(0), answer(1), answer(2)), (), {"event": "done", "sent": 3})
 WRONG = answer(2)._replace(right=False)
 CHARGES = [charge(0), charge(1), charge(2)]
-DISK = Fault("disk", "emu0", 1.0, 2.0)
 REFUSED = {"event": "refused", "number": 3, "task": task(3), "code": "device", "text": "disk full"}
 
 
-def findings(rank: Rank, charges: list[Charge], killed: bool = False, *faults: Fault) -> set[str]:
-    verdict = audit([rank], [JOB] if killed else [], charges, faults)
+def findings(rank: Rank, charges: list[Charge], killed: bool = False) -> set[str]:
+    verdict = audit([rank], [JOB] if killed else [], charges, [])
     return set(verdict.findings)
 
 
@@ -75,12 +74,6 @@ def test_a_rank_of_a_killed_job_ends_with_a_typed_error() -> None:
     untyped = replace(RANK, ended={"event": "broke", "text": "KeyError()"})
     assert findings(typed, CHARGES, True) == set()
     assert findings(untyped, CHARGES, True) == {"lost"}
-
-
-def test_a_full_disk_excuses_a_refusal_but_not_its_charge() -> None:
-    refused = replace(RANK, refused=(REFUSED,))
-    assert findings(refused, CHARGES, False, DISK) == set()
-    assert findings(refused, [*CHARGES, charge(3)], False, DISK) == {"doubled"}
 
 
 def test_recovery_ends_with_the_first_result_charged_after_the_fault() -> None:

@@ -110,7 +110,6 @@ class Verdict:
     drained: list[str] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)
     results: int = 0
-    refused: int = 0
 
     @property
     def findings(self) -> dict[str, list[str]]:
@@ -127,7 +126,7 @@ class Verdict:
         return not self.findings
 
     def __str__(self) -> str:
-        counts = [f"{self.results} results, {self.refused} refused"]
+        counts = [f"{self.results} results"]
         counts += [f"{len(texts)} {name}" for name, texts in self.findings.items()]
         slowest = max(self.recoveries, key=lambda recovery: recovery.seconds, default=None)
         if slowest is not None:
@@ -147,12 +146,8 @@ def audit(
         killed: jobs that a fault was meant to kill.
         charges: of these ranks' jobs, all.
     """
-    verdict = Verdict(
-        results=sum(len(rank.answers) for rank in ranks),
-        refused=sum(len(rank.refused) for rank in ranks),
-    )
+    verdict = Verdict(results=sum(len(rank.answers) for rank in ranks))
     killed = set(killed)
-    excuses = frozenset[str]().union(*(KINDS[fault.kind].excuses for fault in faults))
     _audit_charges(ranks, charges, verdict)
     by_session: dict[str | None, list[Charge]] = {}
     for charge in charges:
@@ -163,7 +158,7 @@ def audit(
         if rank.job in killed:
             _audit_killed(rank, verdict)
         else:
-            _audit_survivor(rank, charged, excuses, verdict)
+            _audit_survivor(rank, charged, verdict)
     survivors = [rank for rank in ranks if rank.job not in killed]
     instants = {charge.task: charge.at for charge in charges}
     verdict.recoveries = list(recoveries(survivors, instants, faults))
@@ -208,13 +203,10 @@ def _audit_killed(rank: Rank, verdict: Verdict) -> None:
         verdict.lost.append(f"{rank}, whose job was killed, got no typed error: {rank.ended}")
 
 
-def _audit_survivor(
-    rank: Rank, charged: Mapping[str, Charge], excuses: frozenset[str], verdict: Verdict
-) -> None:
+def _audit_survivor(rank: Rank, charged: Mapping[str, Charge], verdict: Verdict) -> None:
     """A surviving rank has every result; it was charged for those and for nothing else."""
     for line in rank.refused:
-        if line["code"] not in excuses:
-            verdict.lost.append(f"{rank}: task {line['number']} ended with {line['text']}")
+        verdict.lost.append(f"{rank}: task {line['number']} ended with {line['text']}")
     if rank.ended is None or rank.ended["event"] != "done":
         what = rank.ended or "nothing: it was killed, or waited for ever"
         verdict.lost.append(f"{rank} should have survived; its last word: {what}")

@@ -38,7 +38,6 @@ class Kind:
         lasts: shortest and longest time from the fault to its end, seconds.
         dooms: the users whose jobs it kills.
         hits: whether it keeps results from a node's ranks.
-        excuses: codes of the errors that a surviving rank may get from it. Any other is a defect.
         agent: whether it kills an agent, whose recovery has a goal.
     """
 
@@ -46,7 +45,6 @@ class Kind:
     lasts: tuple[float, float] = (0.0, 0.0)
     dooms: Callable[[str, Layout], frozenset[str]] = lambda target, layout: frozenset()
     hits: Callable[[str, str], bool] = lambda target, node: False
-    excuses: frozenset[str] = frozenset()
     agent: bool = False
 
 
@@ -89,9 +87,7 @@ KINDS = {
     "cut": Kind(_nodes, (1.0, 20.0), hits=_there),
     "slurmctld": Kind(lambda layout: ["slurmctld"], (0.2, 4.0)),
     "slurmdbd": Kind(lambda layout: ["slurmdbd"], (0.2, 4.0)),
-    "disk": Kind(
-        lambda layout: ["emu0"], (0.5, 4.0), hits=_everywhere, excuses=frozenset({"device"})
-    ),
+    "disk": Kind(lambda layout: ["emu0"], (1.0, 12.0), hits=_everywhere),
     "clock": Kind(_nodes, (1.0, 4.0)),
 }
 

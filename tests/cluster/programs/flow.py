@@ -1,8 +1,7 @@
 """Keeps tasks flowing until a file named stop is there, and writes what became of each.
 
 flow.py FOLDER: every rank writes FOLDER/JOB.RANK, one JSON line for each event and each result.
-Every task must answer with its own number; one that could not be recorded is sent again under a new
-id.
+Every task must answer with its own number.
 """
 
 import json
@@ -16,7 +15,7 @@ from functools import partial
 import numpy as np
 
 import openqse
-from openqse.errors import DeviceError, TaskCancelled
+from openqse.errors import TaskCancelled
 
 IN_FLIGHT, BITS, SHOTS = 250, 14, 4
 #: Seconds without an answer after which a rank says that it waited in vain.
@@ -44,26 +43,19 @@ def say(event, **what):
 def flow(qpu):
     """Sends task after task; gives how many, once all are answered."""
     number, looked, stopping = 0, 0.0, False
-    again = deque()  # numbers whose task ran and could not be recorded
     waiting = deque()
-    while not stopping or again or waiting:
-        while len(waiting) < IN_FLIGHT and (again or not stopping):
-            this = again.popleft() if again else number
-            number = max(number, this + 1)
-            expected = (this * 8 + rank) % 2**BITS
+    while not stopping or waiting:
+        while len(waiting) < IN_FLIGHT and not stopping:
+            expected = (number * 8 + rank) % 2**BITS
             future = qpu.submit(
                 program, parameters=np.pi * (expected >> np.arange(BITS) & 1), shots=SHOTS
             )
-            future.add_done_callback(partial(take, this, expected))
-            waiting.append((this, future))
-        waiting[0][1].exception(PATIENCE)
-        while waiting and waiting[0][1].done():
-            this, future = waiting.popleft()
-            error = future.exception()
-            if isinstance(error, DeviceError):
-                again.append(this)
-            elif error is not None:
-                raise error
+            future.add_done_callback(partial(take, number, expected))
+            waiting.append(future)
+            number += 1
+        waiting[0].result(PATIENCE)
+        while waiting and waiting[0].done():
+            waiting.popleft().result()
         if time.monotonic() - looked > 0.1:
             looked = time.monotonic()
             stopping = os.path.exists(f"{folder}/stop")
