@@ -56,6 +56,8 @@ log = logging.getLogger("openqse")
 
 #: Seconds after which a waiting client asks after unanswered tasks, and whether the agents live.
 ASK_EVERY = 1.0
+#: How often while a question is open: whoever was restarted is to be found soon.
+ASK_AGAIN = 0.25
 #: Seconds of silence after which the user is told what the program waits for.
 TELL_AFTER = 5.0
 #: Seconds of silence after which an agent counts as lost: time to restart it, or for a network to
@@ -347,6 +349,7 @@ class Connection:
     def _pump(self, timeout: float, ready: Callable[[], object]) -> None:
         """Takes in what has arrived, waiting for it up to ``timeout`` seconds."""
         self._flush()
+        timeout = min(timeout, self._until_asked())
         if len(self._uplinks) == 1 and timeout == ASK_EVERY and threading.active_count() == 1:
             # Nobody else to listen to: a plain receive is cheaper than a poll.
             (uplink,) = self._uplinks.values()
@@ -367,7 +370,7 @@ class Connection:
                 if uplink.socket in ready_now:
                     self._drain(uplink.socket, uplink, lambda: False)
         now = time.monotonic()
-        if now - self._last_asked >= ASK_EVERY * 0.9 and not ready():
+        if now - self._last_asked >= self._until_asked() * 0.9 and not ready():
             self._last_asked = now
             self._ask(now)
 
@@ -379,6 +382,11 @@ class Connection:
             self._receive(socket.recv_multipart(), uplink)
 
     # --- asking ----------------------------------------------------------------------------------
+
+    def _until_asked(self) -> float:
+        """Seconds from one question to the next."""
+        silent = any(uplink.asked is not None for uplink in self._uplinks.values())
+        return min(ASK_AGAIN, ASK_EVERY) if silent else ASK_EVERY
 
     def _ask(self, now: float) -> None:
         """Claims what has been unanswered for long, and gives up what has been for too long."""
