@@ -4,7 +4,8 @@ sockets, or with nothing."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -133,10 +134,16 @@ def both_or_none(stack: Stack) -> Callable[[], bool]:
     return settled
 
 
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("which", ["node agent", "QPU agent"])
 def test_all_or_none_outlives_a_death_at_any_step(
-    make_stack: Callable[..., Stack], which: str, after: bool
+    make_stack: Callable[..., Stack], pool: ThreadPoolExecutor, which: str, after: bool
 ) -> None:
     at = 0
     while True:
@@ -147,12 +154,15 @@ def test_all_or_none_outlives_a_death_at_any_step(
         with pytest.MonkeyPatch.context() as patch:
             for owner, name in NODE_STEPS if which == "node agent" else QPU_STEPS:
                 axe.over(patch, owner, name)
-            attached = attach(stack)
+            step = pool.submit(attach, stack)
+            eventually(lambda axe=axe, step=step: axe.fell.is_set() or step.done())
+            if axe.fell.is_set() and which == "node agent":
+                bury_node(stack)
+            attached = step.result(10)
         if not axe.fell.is_set():
             assert attached
             break
         if which == "node agent":
-            bury_node(stack)
             stack.start_node()
         else:
             (dead,) = [n for n, running in stack.qpus.items() if not running.thread.is_alive()]
