@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import count
 from typing import Any
 
 import msgpack
@@ -31,8 +32,9 @@ checked = settings(
 )
 
 PROGRAM = openqse.CircuitBuilder(1).measure_all().build()
-#: Ids of tasks: a session and a number.
-GOOD, ODD = b"session0" + bytes(7) + b"\1", b"session1" + bytes(7) + b"\1"
+#: Id of a task: a session and a number.
+GOOD = b"session0" + bytes(7) + b"\1"
+_numbers = count()
 TYPED = {"protocol", "limit", "no-lease", "stale-lease", "program", "unknown-program"}
 
 
@@ -82,6 +84,11 @@ class Peer:
         self.send(self.asks)
         assert self.receive()[0] == self.answers
         return code
+
+
+def new_id() -> bytes:
+    """The id of a task that was not sent before: to one that was, the answer would be the same."""
+    return b"session1" + next(_numbers).to_bytes(8, "big")
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +227,7 @@ def test_tasks_with_random_bodies(
     relayed: Peer, shared: Stack, kind: Kind, body: bytes, buffers: list[bytes]
 ) -> None:
     lease = lease_of(shared, 7)
-    head = header(kind, ODD, lease=lease.id, generation=lease.generation)
+    head = header(kind, new_id(), lease=lease.id, generation=lease.generation)
     assert relayed.refuses([msgpack.packb(head), body, *buffers]) == "protocol"
 
 
@@ -267,24 +274,28 @@ def task(**changed: Any) -> list[bytes]:
 )
 def test_tasks_of_absurd_sizes(relayed: Peer, shared: Stack, changed: dict[str, Any]) -> None:
     lease = lease_of(shared, 7)
-    head = header(Kind.RUN, ODD, lease=lease.id, generation=lease.generation)
+    head = header(Kind.RUN, new_id(), lease=lease.id, generation=lease.generation)
     assert relayed.refuses([msgpack.packb(head), *task(**changed)]) in ("protocol", "program")
 
 
 def test_a_program_that_is_not_what_its_hash_says(relayed: Peer, shared: Stack) -> None:
     lease = lease_of(shared, 7)
-    head = msgpack.packb(header(Kind.RUN, ODD, lease=lease.id, generation=lease.generation))
+
+    def head() -> bytes:
+        named = header(Kind.RUN, new_id(), lease=lease.id, generation=lease.generation)
+        return bytes(msgpack.packb(named))
+
     forged = task(program=bytes(32), attached=True)
-    assert relayed.refuses([head, *forged, PROGRAM.encoded]) == "protocol"
-    assert relayed.refuses([head, *task(program=bytes(32))]) == "unknown-program"
+    assert relayed.refuses([head(), *forged, PROGRAM.encoded]) == "protocol"
+    assert relayed.refuses([head(), *task(program=bytes(32))]) == "unknown-program"
 
 
 def test_a_program_that_is_none(relayed: Peer, shared: Stack) -> None:
     lease = lease_of(shared, 7)
-    head = msgpack.packb(header(Kind.RUN, ODD, lease=lease.id, generation=lease.generation))
     for junk in (b"", b"junk", msgpack.packb([]), PROGRAM.encoded[:-1]):
+        head = header(Kind.RUN, new_id(), lease=lease.id, generation=lease.generation)
         named = task(program=sha256(junk).digest(), attached=True)
-        assert relayed.refuses([head, *named, junk]) == "program"
+        assert relayed.refuses([msgpack.packb(head), *named, junk]) == "program"
 
 
 @pytest.mark.parametrize(
@@ -350,7 +361,7 @@ def test_tasks_of_a_relay_that_is_not_the_jobs(
     socket = dealer(context, shared.site.qpu("emu0").endpoint, identity)
     forger = Peer(socket, [b"session"])
     lease = lease_of(shared, 7)
-    head = header(Kind.RUN, ODD, lease=lease.id, generation=lease.generation)
+    head = header(Kind.RUN, new_id(), lease=lease.id, generation=lease.generation)
     assert forger.error([msgpack.packb(head), *task()]) == "no-lease"
 
 
@@ -411,8 +422,7 @@ def test_a_rank_cannot_act_as_its_node_agent_through_the_relay(
 
 def test_a_result_that_is_too_large_to_send_is_an_error(relayed: Peer, shared: Stack) -> None:
     lease = lease_of(shared, 7)
-    name = b"session3" + bytes(7) + b"\1"
-    head = header(Kind.RUN, name, lease=lease.id, generation=lease.generation)
+    head = header(Kind.RUN, new_id(), lease=lease.id, generation=lease.generation)
     shots = limits.MAX_MESSAGE_BYTES // 100 + 1
     work = Work(bytes.fromhex(PROGRAM.id), np.empty((100, 0)), shots=shots)
     assert relayed.refuses(encode(head, *encode_work(work, PROGRAM.encoded))) == "limit"
