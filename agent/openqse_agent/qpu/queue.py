@@ -1,4 +1,4 @@
-"""Whose task is next: weighted round robin over accounts.
+"""Whose task is next: weighted round robin over accounts, and within each its sessions in turn.
 
 The interface (``push``, ``pop``, ``remove``, ``set_weight``) is that of the queue as the executor
 and the loop use it; nothing here does I/O or knows a clock.
@@ -7,6 +7,7 @@ and the loop use it; nothing here does I/O or knows a clock.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -21,28 +22,62 @@ class Queueable(Protocol):
     def account(self) -> str: ...
 
     @property
+    def session(self) -> Hashable: ...
+
+    @property
     def interactive(self) -> bool: ...
 
 
 Q = TypeVar("Q", bound=Queueable)
 
 
+class _Line(Generic[Q]):
+    """Tasks of one latency class: sessions take turns, each with its tasks in order, so that one
+    with many tasks does not hold up the others."""
+
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[Hashable, deque[Q]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._sessions)
+
+    def push(self, task: Q) -> None:
+        self._sessions.setdefault(task.session, deque()).append(task)
+
+    def pop(self) -> Q:
+        session, tasks = self._sessions.popitem(last=False)
+        task = tasks.popleft()
+        if tasks:
+            self._sessions[session] = tasks
+        return task
+
+    def remove(self, task: Q) -> bool:
+        tasks = self._sessions.get(task.session, deque())
+        try:
+            tasks.remove(task)
+        except ValueError:
+            return False
+        if not tasks:
+            del self._sessions[task.session]
+        return True
+
+
 @dataclass
 class _Account(Generic[Q]):
     credit: float = 0.0
-    interactive: deque[Q] = field(default_factory=deque)
-    batch: deque[Q] = field(default_factory=deque)
+    interactive: _Line[Q] = field(default_factory=_Line)
+    batch: _Line[Q] = field(default_factory=_Line)
     run: int = 0
 
-    def __len__(self) -> int:
-        return len(self.interactive) + len(self.batch)
+    def __bool__(self) -> bool:
+        return bool(self.interactive or self.batch)
 
     def pop(self) -> Q:
         if self.interactive and (self.run < INTERACTIVE_RUN or not self.batch):
             self.run += 1
-            return self.interactive.popleft()
+            return self.interactive.pop()
         self.run = 0
-        return self.batch.popleft()
+        return self.batch.pop()
 
 
 class FairQueue(Generic[Q]):
@@ -69,11 +104,11 @@ class FairQueue(Generic[Q]):
         self._weights[account] = weight
 
     def push(self, task: Q) -> None:
-        """Adds a task behind those of its account and latency class."""
+        """Adds a task behind those of its session and latency class."""
         account = self._accounts.get(task.account)
         if account is None:
             account = self._accounts[task.account] = _Account()
-        (account.interactive if task.interactive else account.batch).append(task)
+        (account.interactive if task.interactive else account.batch).push(task)
         self._size += 1
 
     def pop(self) -> Q | None:
@@ -95,7 +130,7 @@ class FairQueue(Generic[Q]):
             account.credit -= 1.0
             task = account.pop()
             self._size -= 1
-            if not len(account):
+            if not account:
                 del self._accounts[name]
             elif account.credit < 1.0:
                 self._accounts.move_to_end(name)
@@ -106,12 +141,9 @@ class FairQueue(Generic[Q]):
         account = self._accounts.get(task.account)
         if account is None:
             return False
-        tasks = account.interactive if task.interactive else account.batch
-        try:
-            tasks.remove(task)
-        except ValueError:
+        if not (account.interactive if task.interactive else account.batch).remove(task):
             return False
         self._size -= 1
-        if not len(account):
+        if not account:
             del self._accounts[task.account]
         return True

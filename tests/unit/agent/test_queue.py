@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from itertools import count
 
@@ -19,6 +20,7 @@ class Task:
     account: str
     number: int = 0
     interactive: bool = False
+    session: str = ""
 
 
 def backlog(queue: FairQueue[Task], account: str, size: int, interactive: bool = False) -> None:
@@ -130,6 +132,39 @@ def test_every_task_comes_out_once_and_in_order_and_never_late(
                 size -= 1
         assert len(queue) == size
     assert size == 0
+
+
+@checked
+@given(st.lists(st.sampled_from("xyz"), min_size=1, max_size=60))
+def test_sessions_of_an_account_take_turns_each_with_its_tasks_in_order(sent: list[str]) -> None:
+    queue: FairQueue[Task] = FairQueue()
+    for i, session in enumerate(sent):
+        queue.push(Task("a", i, session=session))
+    served = drain(queue)
+    for session in set(sent):
+        own = [i for i, of in enumerate(sent) if of == session]
+        assert [task.number for task in served if task.session == session] == own
+    # While two of them have tasks waiting, neither is ahead by more than one.
+    for one, other in itertools.combinations(set(sent), 2):
+        left = {one: sent.count(one), other: sent.count(other)}
+        ahead = 0
+        for task in served:
+            if min(left.values()) == 0:
+                break
+            if task.session in left:
+                left[task.session] -= 1
+                ahead += 1 if task.session == one else -1
+                assert abs(ahead) <= 1
+
+
+def test_a_task_taken_out_leaves_its_sessions_others_in_order() -> None:
+    queue: FairQueue[Task] = FairQueue()
+    tasks = [Task("a", i, session="xy"[i % 2]) for i in range(6)]
+    for task in tasks:
+        queue.push(task)
+    assert queue.remove(tasks[2])
+    assert not queue.remove(tasks[2])
+    assert [task.number for task in drain(queue)] == [0, 1, 4, 3, 5]
 
 
 def test_interactive_tasks_go_first_but_batch_tasks_wait_a_bounded_time() -> None:
