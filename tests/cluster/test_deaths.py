@@ -8,6 +8,8 @@ from jobs import Jobs, python
 
 #: Seconds within which everything of a dead job is gone.
 GONE = 10.0
+#: Milliseconds within which scancel has cancelled a job's tasks.
+CANCELLED = 2000
 
 
 def _running(jobs: Jobs, *options: str) -> int:
@@ -27,6 +29,19 @@ def test_scancel_of_a_running_job(jobs: Jobs, cluster: Cluster) -> None:
     jobs.cancel(job)
     _gone(cluster)
     assert jobs.describe(job)["JobState"] == "CANCELLED"
+
+
+def test_scancel_cancels_the_tasks_that_wait(jobs: Jobs, cluster: Cluster) -> None:
+    job = jobs.submit("--qpu=emu0", "-n1", wrap=["srun", *python("backlog.py")])
+    jobs.until_lines(job, 1)
+    tasks = "openqse status emu0 --json | grep -o '\"tasks\": [0-9]*' | grep -o '[0-9]*$'"
+    assert int(cluster.check(tasks).out) > 100
+    said = cluster.check(
+        f"scancel {job} && began=$(date +%s%N) && until [ $({tasks}) = 0 ]; do :; done;"
+        "echo $((($(date +%s%N) - began) / 1000000))"
+    )
+    assert int(said.out) < CANCELLED
+    _gone(cluster)
 
 
 def test_scancel_with_sigkill(jobs: Jobs, cluster: Cluster) -> None:
