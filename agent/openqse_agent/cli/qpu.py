@@ -20,7 +20,7 @@ from openqse.site import SiteQPU
 from openqse.wire.messages import Kind
 from openqse_agent import config, keys
 from openqse_agent.cli.ask import ask
-from openqse_agent.cli.report import add_options, print_table
+from openqse_agent.cli.report import add_options, chosen_qpus, print_table
 
 _DRAIN = """\
 Takes a QPU out of service, now or at a planned time. From then on
@@ -154,8 +154,7 @@ def _change(kind: Kind, arguments: argparse.Namespace, body: dict[str, Any]) -> 
 
 
 def _windows(arguments: argparse.Namespace) -> int:
-    site = sites.load(arguments.site)
-    qpus = [site.qpu(name) for name in arguments.qpu] or list(site.qpus.values())
+    qpus = chosen_qpus(arguments)
     answers = ask(qpus, Kind.STATUS, {}, arguments.timeout)
     known = [answer for answer in answers.values() if not isinstance(answer, OpenQSEError)]
     if arguments.json:

@@ -11,6 +11,7 @@ from typing import Any
 
 from openqse import site as sites
 from openqse.errors import OpenQSEError
+from openqse.site import SiteQPU
 from openqse.wire.messages import Kind
 from openqse_agent.cli.ask import ask
 
@@ -67,6 +68,12 @@ def add_options(parser: argparse.ArgumentParser, timeout: float) -> None:
     )
 
 
+def chosen_qpus(arguments: argparse.Namespace) -> list[SiteQPU]:
+    """The QPUs that a command names, or all of the site."""
+    site = sites.load(arguments.site)
+    return [site.qpu(name) for name in arguments.qpu] or list(site.qpus.values())
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds <= 3600:
@@ -75,8 +82,7 @@ def _seconds(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    site = sites.load(arguments.site)
-    qpus = [site.qpu(name) for name in arguments.qpu] or list(site.qpus.values())
+    qpus = chosen_qpus(arguments)
     report: str = arguments.report
     body = {"job_id": arguments.job} if report == "usage" else {}
     answers = ask(qpus, Kind(report), body, arguments.timeout)

@@ -55,7 +55,6 @@ from openqse_agent.notify import Notifier
 
 log = logging.getLogger("node-agent")
 
-HOOK_SOCKET = hooks.SOCKET
 #: Folder of the jobs' records, beside their directories.
 RECORDS = "attached"
 #: Seconds that the plugin has to send its request.
@@ -113,7 +112,7 @@ class _Door:
 
     @property
     def path(self) -> str:
-        return str(self.directory / HOOK_SOCKET)
+        return str(self.directory / hooks.SOCKET)
 
 
 class NodeAgent:
@@ -165,7 +164,7 @@ class NodeAgent:
 
     def run(self) -> None:
         """Serves until ``stop`` is called."""
-        log.info("serving on %s; QPUs: %s", self._runtime / HOOK_SOCKET, ", ".join(self._uplinks))
+        log.info("serving on %s; QPUs: %s", self._runtime / hooks.SOCKET, ", ".join(self._uplinks))
         next_tick = 0.0
         notifier = Notifier()
         notifier.ready()
@@ -237,7 +236,7 @@ class NodeAgent:
             hook.connection.close()
         self._listener.close()
         os.close(self._stopped)
-        (self._runtime / HOOK_SOCKET).unlink(missing_ok=True)
+        (self._runtime / hooks.SOCKET).unlink(missing_ok=True)
         shutil.rmtree(self._staging, ignore_errors=True)
         self._context.destroy(linger=200)
 
@@ -245,10 +244,10 @@ class NodeAgent:
 
     def _listen(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        staged = self._staging / HOOK_SOCKET
+        staged = self._staging / hooks.SOCKET
         listener.bind(str(staged))
         listener.listen(128)
-        give(staged, self._runtime / HOOK_SOCKET, os.geteuid(), os.getegid())
+        give(staged, self._runtime / hooks.SOCKET, os.geteuid(), os.getegid())
         self._watch(listener.fileno(), self._accept)
         return listener
 
@@ -473,7 +472,7 @@ class NodeAgent:
             limits.apply(router)
             router.setsockopt(zmq.ZAP_DOMAIN, str(job.id).encode())
             door = _Door(job, directory, router)
-            bind_private(router, directory / HOOK_SOCKET, self._staging, job.uid, job.gid)
+            bind_private(router, directory / hooks.SOCKET, self._staging, job.uid, job.gid)
             os.chown(directory, job.uid, job.gid)  # last: until now nobody else can enter
         except BaseException:
             router.close()

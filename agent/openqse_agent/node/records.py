@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from openqse_agent.files import PART, write_whole
 from openqse_agent.node.sessions import Holding, Job
 
 log = logging.getLogger("node-agent")
@@ -31,12 +31,7 @@ class Records:
         Raises:
             OSError: it cannot be written.
         """
-        path = self._path(job.id)
-        making = path.with_suffix(".part")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        with os.fdopen(os.open(making, flags, 0o600), "w") as file:
-            json.dump(asdict(job), file)
-        os.replace(making, path)
+        write_whole(self._path(job.id), json.dumps(asdict(job)), synced=False)
 
     def remove(self, job_id: int) -> None:
         """Forgets a job; one that is not recorded is none the worse."""
@@ -44,7 +39,7 @@ class Records:
 
     def read(self) -> Iterator[Job]:
         """The jobs that an earlier run of the agent had attached."""
-        for part in self._directory.glob("*.part"):
+        for part in self._directory.glob(f"*{PART}"):
             part.unlink()
         for path in sorted(self._directory.glob("*.json")):
             try:

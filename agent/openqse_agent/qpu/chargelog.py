@@ -13,6 +13,8 @@ import zlib
 from pathlib import Path
 from struct import Struct
 
+from openqse_agent.files import sync_directory
+
 #: Bytes of the file.
 SIZE = 2**20
 
@@ -44,7 +46,7 @@ class ChargeLog:
                 zeros = bytes(SIZE - len(data))
                 if os.pwrite(self._file, zeros, len(data)) < len(zeros):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         except BaseException:
             os.close(self._file)
             raise
@@ -116,11 +118,3 @@ def _batch(data: bytes, at: int) -> tuple[int, bytes] | None:
     batch = data[at + _HEAD.size : at + _HEAD.size + length]
     whole = magic == _MAGIC and len(batch) == length and _checksum(epoch, batch) == checksum
     return (epoch, batch) if whole else None
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

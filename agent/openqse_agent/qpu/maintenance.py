@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from openqse.errors import (
 from openqse.site import SiteQPU
 from openqse.wire.frames import Frame, encode
 from openqse.wire.messages import Header, Kind, header
+from openqse_agent.files import write_whole
 from openqse_agent.qpu.admission import Ask
 from openqse_agent.qpu.delivery import Address
 from openqse_agent.qpu.windows import MAX_REASON, Window, Windows, differences
@@ -152,7 +152,8 @@ class Maintenance:
     def _keep(self, windows: Windows) -> None:
         """Writes the windows; what cannot be written does not hold either."""
         try:
-            _save(self._path, windows)
+            text = json.dumps(windows.to_wire(), indent=1)
+            write_whole(self._path, text, synced=True)
         except OSError as error:
             raise DeviceError(
                 f"{self._path} cannot be written: {error.strerror}",
@@ -237,19 +238,3 @@ def load(path: Path, qpu: str) -> Windows:
 
 def _window(start: float, end: float | None, reason: str, by: str, made: float) -> Window:
     return Window(float(start), None if end is None else float(end), reason, by, float(made))
-
-
-def _save(path: Path, windows: Windows) -> None:
-    """Writes the file so that a death at any moment leaves the old one or the new one, whole."""
-    new = path.with_suffix(".new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    with os.fdopen(os.open(new, flags, 0o600), "w") as file:
-        json.dump(windows.to_wire(), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

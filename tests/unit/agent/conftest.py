@@ -44,6 +44,12 @@ def stack(make_stack: Callable[..., Stack]) -> Stack:
 
 
 @pytest.fixture
+def guarded(make_stack: Callable[..., Stack]) -> Stack:
+    """A stack whose QPU agents and node agent have keys."""
+    return make_stack(keys=True)
+
+
+@pytest.fixture
 def enter(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Puts this process into a job that holds QPUs, as the plugin does with a rank."""
 

@@ -224,6 +224,17 @@ class Stack:
     def runtime(self) -> Path:
         return self.config.node.runtime_dir
 
+    def write_site(self, path: Path) -> Path:
+        """Writes the site file, as commands read it, of a stack with keys."""
+        path.write_text(
+            "".join(
+                f'[qpu.{q.name}]\nslots = {q.slots}\nendpoint = "{q.endpoint}"\n'
+                f'device = "scripted"\nkey = "{q.key}"\n'
+                for q in self.site.qpus.values()
+            )
+        )
+        return path
+
     def leases(self, name: str) -> list[int]:
         """Ids of the jobs that hold leases of a QPU."""
         return [lease.job_id for lease in self.qpus[name].agent._leases]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,7 @@ class Admin:
         self._capsys = capsys
         self.secrets = stack.key_directory
         self.key: Path | None = self.secrets / "emu0.secret"  # root's on emu0's host
-        self._site = directory / "openqse.toml"
-        self._site.write_text(
-            "".join(
-                f'[qpu.{q.name}]\nslots = {q.slots}\nendpoint = "{q.endpoint}"\n'
-                f'device = "scripted"\nkey = "{q.key}"\n'
-                for q in stack.site.qpus.values()
-            )
-        )
+        self._site = stack.write_site(directory / "openqse.toml")
 
     def says(self, *command: str, code: int = 0) -> str:
         """Runs ``openqse``; what it prints, or its complaint where that is expected."""
@@ -59,11 +52,6 @@ class Admin:
 
     def resume(self, *options: str) -> str:
         return self.says("qpu", "resume", "emu0", *options)
-
-
-@pytest.fixture
-def guarded(make_stack: Callable[..., Stack]) -> Stack:
-    return make_stack(keys=True)
 
 
 @pytest.fixture
@@ -313,10 +301,10 @@ def test_the_command_line_knows_times_and_spans(admin: Admin, option: str) -> No
 def test_what_cannot_be_written_does_not_hold(
     guarded: Stack, admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(maintenance, "_save", full)
+    monkeypatch.setattr(maintenance, "write_whole", full)
     said = admin.says("qpu", "drain", "emu0", "--reason=x", code=2)
     assert "emu0.windows cannot be written: No space left on device" in said
     assert admin.status()["windows"] == []

@@ -24,12 +24,6 @@ from openqse_agent.cli.ask import ask
 from openqse_agent.cli.keys import main
 
 
-@pytest.fixture
-def guarded(make_stack: Callable[..., Stack]) -> Stack:
-    """A stack whose QPU agents and node agent have keys."""
-    return make_stack(keys=True)
-
-
 class Peer:
     """A stranger's connection to emu0's agent, with any key and routing id."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,7 @@ class Prober:
 
     def __init__(self, stack: Stack, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
-        self._site = directory / "openqse.toml"
-        self._site.write_text(
-            "".join(
-                f'[qpu.{q.name}]\nslots = {q.slots}\nendpoint = "{q.endpoint}"\n'
-                f'device = "scripted"\nkey = "{q.key}"\n'
-                for q in stack.site.qpus.values()
-            )
-        )
+        self._site = stack.write_site(directory / "openqse.toml")
         self._config = directory / "agent.toml"
         self._config.write_text(
             f'keys = "{stack.key_directory}"\n[node]\nruntime_dir = "{stack.runtime}"\n'
@@ -46,11 +39,6 @@ class Prober:
         code = cli.main(["probe", *arguments, *options])
         found: dict[str, Any] = json.loads(self._capsys.readouterr().out)
         return code, found
-
-
-@pytest.fixture
-def guarded(make_stack: Callable[..., Stack]) -> Stack:
-    return make_stack(keys=True)
 
 
 @pytest.fixture
