@@ -12,6 +12,8 @@ from openqse.errors import ConfigurationError
 from openqse.wire.limits import TASKS_IN_FLIGHT
 
 DEFAULT_PATH = Path("/etc/openqse/agent.toml")
+#: Orders in which a QPU agent can run tasks.
+POLICIES = ("fair", "fifo")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class QPUConfig:
         lease_ttl: seconds without a heartbeat after which a lease is checked with slurmctld.
         programs: prepared programs kept, least recently used dropped first.
         tasks_per_session: tasks that one rank may have unanswered.
+        policy: in what order tasks run: "fair", or "fifo" for comparison.
+        slice: seconds of QPU time after which a long task gives way to others.
+        lead: seconds of QPU time by which interactive tasks may bring their owners ahead of others.
+        memory: most seconds of QPU time by which who used less than its share lately comes first.
     """
 
     state_dir: Path = Path("/var/lib/openqse")
@@ -46,6 +52,10 @@ class QPUConfig:
     lease_ttl: float = 30.0
     programs: int = 256
     tasks_per_session: int = TASKS_IN_FLIGHT
+    policy: str = "fair"
+    slice: float = 0.5
+    lead: float = 2.0
+    memory: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -97,11 +107,19 @@ def load(path: Path) -> AgentConfig:
         "[qpu] lease_ttl": config.qpu.lease_ttl,
         "[qpu] programs": config.qpu.programs,
         "[qpu] tasks_per_session": config.qpu.tasks_per_session,
+        "[qpu] slice": config.qpu.slice,
         "[slurm] timeout": config.slurm.timeout,
     }
     for key, value in positive.items():
         if value <= 0:
             raise ConfigurationError(f"{path}: {key} must be positive")
+    if min(config.qpu.lead, config.qpu.memory) < 0:
+        raise ConfigurationError(f"{path}: [qpu] lead and memory must not be negative")
+    if config.qpu.policy not in POLICIES:
+        raise ConfigurationError(
+            f"{path}: unknown [qpu] policy {config.qpu.policy!r}",
+            remedy=f"Give one of: {', '.join(POLICIES)}",
+        )
     if config.slurm.timeout >= config.node.attach_timeout:
         raise ConfigurationError(
             f"{path}: [slurm] timeout must be less than [node] attach_timeout",

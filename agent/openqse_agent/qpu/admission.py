@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -50,7 +50,7 @@ class Admission:
     Args:
         capabilities: of the device, for the node agents to pass on.
         on_end: told of every lease that ends, and why.
-        set_weight: told of the accounts' shares.
+        set_shares: told of the accounts' shares.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Admission:
         ask: Ask,
         send: Callable[[Address, list[Frame]], None],
         on_end: Callable[[Lease, str], None],
-        set_weight: Callable[[str, float], None],
+        set_shares: Callable[[Mapping[str, float]], None],
     ) -> None:
         self._qpu = qpu
         self._leases = leases
@@ -76,7 +76,7 @@ class Admission:
         self._ask = ask
         self._send = send
         self._on_end = on_end
-        self._set_weight = set_weight
+        self._set_shares = set_shares
         self._joining: dict[int, list[tuple[Address, Header, dict[str, Any]]]] = {}
         self._ended: OrderedDict[str, str] = OrderedDict()
         self._shares_read = -_SHARES_FOR
@@ -262,9 +262,7 @@ class Admission:
         if isinstance(shares, OpenQSEError):
             log.warning("shares not read, weights stay as they are: %s", shares)
             return
-        for account, share in shares.items():
-            if share > 0:
-                self._set_weight(account, share)
+        self._set_shares(shares)
 
     def _join(
         self, lease: Lease, address: Address, head: Header, body: dict[str, Any], slurm_us: int

@@ -17,6 +17,7 @@ from openqse.errors import LimitExceeded, UnknownProgram
 from openqse.wire import limits
 from openqse.wire.frames import Frame
 from openqse_agent.qpu.leases import Lease
+from openqse_agent.qpu.queue import Owner
 
 if TYPE_CHECKING:
     from openqse_agent.qpu.executor import Task
@@ -119,6 +120,7 @@ class Ledger:
         tasks: unanswered ones of all sessions. kept_size: bytes of all answers not taken.
         parked: tasks whose sessions were blocked when it was their turn.
         programs: encoded, by hash, the least recently used first.
+        owner: whose tasks they are, as the queue needs to know it.
     """
 
     lease: Lease
@@ -128,6 +130,11 @@ class Ledger:
     parked: list[Task] = field(default_factory=list)
     programs: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
     program_size: int = 0
+    owner: Owner = field(init=False)
+
+    def __post_init__(self) -> None:
+        lease = self.lease
+        self.owner = Owner(lease.account, lease.user, lease.id, lease.slots)
 
     def session(self, id: bytes, address: Address) -> Session:
         """The session of that id, which speaks from ``address`` now.

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -29,7 +30,7 @@ from openqse.program.circuit import Circuit
 from openqse_agent.qpu.delivery import Ledger, Session
 from openqse_agent.qpu.journal import Charge, Journal
 from openqse_agent.qpu.leases import Lease
-from openqse_agent.qpu.queue import FairQueue
+from openqse_agent.qpu.queue import Owner, Queue
 
 log = logging.getLogger("qpu-agent")
 
@@ -67,8 +68,12 @@ class Task:
         return self.session.ledger.lease
 
     @property
-    def account(self) -> str:
-        return self.session.ledger.lease.account
+    def owner(self) -> Owner:
+        return self.session.ledger.owner
+
+    @property
+    def line(self) -> bytes:
+        return self.session.id
 
     def should_stop(self) -> bool:
         """Whether the device should give up: cancelled, or too late."""
@@ -107,12 +112,14 @@ class Executor:
         ready: an eventfd for the loop's poller: the thread has ``completions``.
     """
 
-    def __init__(self, driver: device.Device, journal: Journal, programs: int) -> None:
+    def __init__(
+        self, driver: device.Device, journal: Journal, programs: int, queue: Queue[Task]
+    ) -> None:
         self.ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._driver = driver
         self._journal = journal
         self._programs = programs
-        self._queue: FairQueue[Task] = FairQueue()
+        self._queue = queue
         self._lock = threading.Lock()  # guards the queue and whose turn the device is
         self._threads_turn = False
         self._held = False
@@ -152,7 +159,10 @@ class Executor:
             if self._threads_turn:
                 self._handed.put(task)
                 break
-            finished.append((task, self._run(task)))
+            outcome = self._run(task)
+            with self._lock:
+                self._charge_turn(task, outcome)
+            finished.append((task, outcome))
         return self._charged(finished)
 
     @property
@@ -190,9 +200,10 @@ class Executor:
                 return True
             return self._queue.remove(task)
 
-    def set_weight(self, account: str, weight: float) -> None:
+    def change_queue(self, change: Callable[[], None]) -> None:
+        """Makes a change to what the queue goes by, while nobody looks at it."""
         with self._lock:
-            self._queue.set_weight(account, weight)
+            change()
 
     def completions(self) -> list[tuple[Task, Outcome]]:
         """Takes what the thread has ended since the last call."""
@@ -217,8 +228,10 @@ class Executor:
             task: Task | None = handed
             while task is not None:
                 short = self._is_short(task)
-                ended = self._charged([(task, self._run(task))])
+                outcome = self._run(task)
+                ended = self._charged([(task, outcome)])
                 with self._lock:
+                    self._charge_turn(task, outcome)
                     # Back to the loop as soon as tasks are short again.
                     task = None if short else self._next()
                     self._threads_turn = task is not None
@@ -233,7 +246,13 @@ class Executor:
             return None
         while (task := self._queue.pop()) is not None and task.session.blocked:
             task.session.ledger.parked.append(task)
+            self._queue.charge(task, 0.0, time.monotonic())
         return task
+
+    def _charge_turn(self, task: Task, outcome: Outcome) -> None:
+        """Tells the queue what a task took of the QPU."""
+        took = outcome.data.qpu_time_ns * 1e-9 if isinstance(outcome, device.Outcome) else 0.0
+        self._queue.charge(task, took, time.monotonic())
 
     def _is_short(self, task: Task) -> bool:
         program = self._prepared.get(task.work.program)

@@ -14,7 +14,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import count
@@ -59,6 +59,8 @@ from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import Lease, LeaseTable
 from openqse_agent.qpu.maintenance import Maintenance, load
+from openqse_agent.qpu.queue import FairQueue, FifoQueue, Queue
+from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, Entitlement, ShareTree
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
 
@@ -108,7 +110,9 @@ class QPUAgent:
             self._context.destroy(linger=0)
             raise
         self._leases = LeaseTable(qpu.name, qpu.slots, self._journal.restore(time.monotonic()))
-        self._executor = Executor(driver, self._journal, config.qpu.programs)
+        self._shares = ShareTree()
+        self._queue = self._make_queue()
+        self._executor = Executor(driver, self._journal, config.qpu.programs, self._queue)
         self._tasks: dict[bytes, Task] = {}
         self._ledgers: dict[str, Ledger] = {}
         self._results: dict[Address, list[list[Frame]]] = {}
@@ -126,7 +130,7 @@ class QPUAgent:
             ask=self._ask,
             send=self._send,
             on_end=self._drop,
-            set_weight=self._executor.set_weight,
+            set_shares=self._set_shares,
         )
         self._maintenance = Maintenance(
             qpu,
@@ -154,6 +158,22 @@ class QPUAgent:
             self._poller.register(ready, zmq.POLLIN)
         if self._guard is not None:
             self._poller.register(self._guard.zap, zmq.POLLIN)
+
+    def _make_queue(self) -> Queue[Task]:
+        if self._config.policy == "fifo":
+            return FifoQueue()
+        return FairQueue(self._shares, lead=self._config.lead, memory=self._config.memory)
+
+    def _set_shares(self, shares: Mapping[str, float]) -> None:
+        """Takes over what Slurm's fair tree says."""
+
+        def change() -> None:
+            accounts = {name: Entitlement("", round(1e6 * part)) for name, part in shares.items()}
+            self._shares.update(accounts, {}, DEFAULT_HALF_LIFE)
+            if isinstance(self._queue, FairQueue):
+                self._queue.renew_weights()
+
+        self._executor.change_queue(change)
 
     def _open_guard(self, directory: Path) -> keys.Guard | None:
         public = keys.of_qpu(self._qpu)

@@ -17,6 +17,8 @@ from openqse_agent.qpu.delivery import Ledger, Session
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal import Charge, Journal
 from openqse_agent.qpu.leases import Lease, Mode
+from openqse_agent.qpu.queue import FairQueue
+from openqse_agent.qpu.shares import ShareTree
 
 PROGRAM = openqse.CircuitBuilder(1).measure_all().build()
 
@@ -39,7 +41,7 @@ def journal(tmp_path: Any) -> ScriptedJournal:
 
 @pytest.fixture
 def executor(journal: ScriptedJournal) -> Any:
-    made = Executor(ScriptedDevice(), journal, programs=4)
+    made = Executor(ScriptedDevice(), journal, 4, FairQueue(ShareTree()))
     yield made
     made.stop(5)
 

@@ -2,207 +2,370 @@
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from itertools import count
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openqse_agent.qpu.queue import INTERACTIVE_RUN, FairQueue
+from openqse_agent.qpu.queue import INTERACTIVE_RUN, FairQueue, FifoQueue, Owner, Queue
+from openqse_agent.qpu.shares import Entitlement, ShareTree
 
 checked = settings(max_examples=60, deadline=None)
+numbers = count()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Task:
-    account: str
-    number: int = 0
+    owner: Owner
+    line: str = ""
     interactive: bool = False
-    session: str = ""
+    cost: float = 1.0
+    number: int = field(default_factory=lambda: next(numbers))
 
 
-def backlog(queue: FairQueue[Task], account: str, size: int, interactive: bool = False) -> None:
-    for i in range(size):
-        queue.push(Task(account, i, interactive))
+def task(account: str, job: str = "", **more: object) -> Task:
+    user = str(more.pop("user", f"user of {account}"))
+    return Task(Owner(account, user, job or account), **more)  # type: ignore[arg-type]
 
 
-def drain(queue: FairQueue[Task]) -> list[Task]:
-    tasks = []
-    while (task := queue.pop()) is not None:
-        tasks.append(task)
-    return tasks
+def tree(**weights: int) -> ShareTree:
+    shares = ShareTree(half_life=None)
+    shares.update({name: Entitlement("", w) for name, w in weights.items()}, {}, None)
+    return shares
+
+
+def queue_of(lead: float = 0.0, memory: float = 0.0, **weights: int) -> FairQueue[Task]:
+    return FairQueue(tree(**weights), lead=lead, memory=memory)
+
+
+def serve(queue: Queue[Task], turns: int | None = None) -> list[Task]:
+    """Takes and charges tasks, all or so many."""
+    served: list[Task] = []
+    while turns is None or len(served) < turns:
+        taken = queue.pop()
+        if taken is None:
+            break
+        served.append(taken)
+        queue.charge(taken, taken.cost, 0.0)
+    return served
+
+
+def service(tasks: list[Task]) -> Counter[str]:
+    by_account: Counter[str] = Counter()
+    for served in tasks:
+        by_account[served.owner.account] += served.cost  # type: ignore[assignment]
+    return by_account
 
 
 def test_an_empty_queue_gives_nothing() -> None:
-    queue: FairQueue[Task] = FairQueue()
+    queue = queue_of()
     assert (queue.pop(), len(queue)) == (None, 0)
-    queue.push(Task("a"))
-    assert queue.pop() == Task("a")
+    only = task("a")
+    queue.push(only)
+    assert queue.pop() is only
+    assert queue.pop() is None
+    queue.charge(only, 1.0, 0.0)
     assert queue.pop() is None
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0])
-def test_a_weight_is_positive(weight: float) -> None:
-    with pytest.raises(ValueError, match="'a' must be positive"):
-        FairQueue[Task]().set_weight("a", weight)
-
-
-weights = st.floats(0.01, 1.0)
+costs = st.floats(0.001, 3.0)
+weights = st.integers(1, 50)
 
 
 @checked
-@given(weights, weights, st.integers(2, 400))
-def test_two_backlogged_accounts_are_served_in_the_ratio_of_their_weights(
-    first: float, second: float, pops: int
+@given(weights, weights, st.lists(costs, min_size=40, max_size=120), st.data())
+def test_backlogged_accounts_are_served_by_weight_within_the_stated_bound(
+    first: int, second: int, drawn: list[float], data: st.DataObject
 ) -> None:
-    queue: FairQueue[Task] = FairQueue()
-    for account, weight in (("a", first), ("b", second)):
-        queue.set_weight(account, weight)
-        backlog(queue, account, pops)
-    served = {"a": 0, "b": 0}
-    heavy, light = ("a", "b") if first >= second else ("b", "a")
-    ratio = min(first, second) / max(first, second)
-    for _ in range(pops):
-        task = queue.pop()
-        assert task is not None
-        served[task.account] += 1
-        # In a turn the heavier account is served once and the lighter gains ``ratio`` of a task.
-        assert abs(served[light] - ratio * served[heavy]) <= 1 + ratio + 1e-9
+    queue = queue_of(a=first, b=second)
+    for i, cost in enumerate(drawn):
+        queue.push(task("ab"[i % 2], cost=cost))
+    served = serve(queue)
+    # Both are backlogged until one has nothing left.
+    last = {name: max(i for i, t in enumerate(served) if t.owner.account == name) for name in "ab"}
+    both = served[: min(last.values())]
+    begin = data.draw(st.integers(0, len(both)))
+    end = data.draw(st.integers(begin, len(both)))
+    got = service(both[begin:end])
+    longest = {n: max(t.cost for t in served if t.owner.account == n) for n in "ab"}
+    bound = longest["a"] / first + longest["b"] / second
+    assert abs(got["a"] / first - got["b"] / second) <= bound + 1e-9
 
 
-def test_only_the_ratio_of_weights_matters() -> None:
-    orders = []
-    for scale in (1e-6, 1.0, 1e6):
-        queue: FairQueue[Task] = FairQueue()
-        for account, weight in (("a", 3.0), ("b", 1.0)):
-            queue.set_weight(account, weight * scale)
-            backlog(queue, account, 12)
-        orders.append([queue.pop() for _ in range(12)])
-    assert orders[0] == orders[1] == orders[2]
-    assert sum(task.account == "a" for task in orders[0] if task) == 9
+@checked
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abc"), st.sampled_from("xy"), st.sampled_from("12"), st.booleans(),
+            costs, st.booleans(),
+        ),
+        max_size=150,
+    )
+)  # fmt: skip
+def test_it_gives_every_task_once_and_is_never_idle_while_tasks_wait(
+    steps: list[tuple[str, str, str, bool, float, bool]],
+) -> None:
+    queue = queue_of(lead=2.0, memory=1.0, a=1, b=2, c=5)
+    pushed: list[int] = []
+    given_out: list[int] = []
+    for account, user, line, interactive, cost, serves in steps:
+        new = task(account, f"{account}{user}", user=user, line=line, interactive=interactive)
+        new.cost = cost
+        queue.push(new)
+        pushed.append(new.number)
+        if serves:
+            (taken,) = serve(queue, 1)
+            given_out.append(taken.number)
+        assert len(queue) == len(pushed) - len(given_out)
+        assert len(list(queue.waiting())) == len(queue)
+    given_out += [t.number for t in serve(queue)]
+    assert sorted(given_out) == pushed
 
 
-def test_an_account_that_was_idle_has_saved_nothing() -> None:
-    queue: FairQueue[Task] = FairQueue()
-    backlog(queue, "a", 100)
+@checked
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("12"), costs), max_size=60))
+def test_tasks_of_a_session_keep_their_order(steps: list[tuple[str, str, float]]) -> None:
+    queue = queue_of()
+    for account, line, cost in steps:
+        queue.push(task(account, line=line, cost=cost))
+    served = serve(queue)
+    for account in "ab":
+        for line in "12":
+            mine = [t.number for t in served if (t.owner.account, t.line) == (account, line)]
+            assert mine == sorted(mine)
+
+
+def test_an_account_gains_nothing_by_splitting_into_jobs_users_and_sessions() -> None:
+    queue = queue_of(a=1, b=1)
+    for i in range(400):
+        queue.push(task("a", f"job {i % 20}", user=f"user {i % 5}", line=f"{i % 40}"))
+        queue.push(task("b"))
+    got = service(serve(queue, 300))
+    assert abs(got["a"] - got["b"]) <= 2
+
+
+def test_jobs_of_a_user_share_by_their_slots() -> None:
+    queue = queue_of()
+    for _ in range(200):
+        queue.push(Task(Owner("a", "u", "small", 1)))
+        queue.push(Task(Owner("a", "u", "large", 3)))
+    jobs = Counter(t.owner.job for t in serve(queue, 200))
+    assert abs(jobs["large"] - 150) <= 2
+
+
+def test_sub_accounts_share_what_their_account_has() -> None:
+    shares = ShareTree(None)
+    shares.update(
+        {
+            "physics": Entitlement("", 3),
+            "ml": Entitlement("", 1),
+            "hot": Entitlement("physics", 1),
+            "cold": Entitlement("physics", 2),
+        },
+        {},
+        None,
+    )
+    queue: FairQueue[Task] = FairQueue(shares)
+    for _ in range(400):
+        for account in ("hot", "cold", "ml"):
+            queue.push(task(account))
+    got = service(serve(queue, 400))
+    assert abs(got["ml"] - 100) <= 2
+    assert abs(got["hot"] - 100) <= 2
+    assert abs(got["cold"] - 200) <= 2
+
+
+def test_an_interactive_task_goes_before_all_batch_tasks() -> None:
+    queue = queue_of(lead=2.0, a=1, b=1, c=1)
     for _ in range(50):
-        queue.pop()
-    backlog(queue, "b", 50)
-    served = [task.account for task in (queue.pop() for _ in range(20)) if task]
-    assert 9 <= served.count("b") <= 11
+        queue.push(task("a"))
+        queue.push(task("b"))
+    serve(queue, 20)
+    quick = task("c", interactive=True, cost=0.01)
+    queue.push(quick)
+    assert serve(queue, 1) == [quick]
+    among = task("a", line="2", interactive=True, cost=0.01)  # of an account with a backlog, too
+    queue.push(among)
+    assert serve(queue, 1) == [among]
 
 
-def test_a_light_account_waits_a_bounded_number_of_tasks() -> None:
-    queue: FairQueue[Task] = FairQueue()
-    queue.set_weight("light", 0.01)
-    backlog(queue, "heavy", 1000)
-    queue.push(Task("light"))
-    position = [task.account for task in drain(queue)].index("light")
-    assert 0 < position <= 101
+def test_interactive_tasks_bring_no_more_than_the_share_and_the_lead() -> None:
+    queue = queue_of(lead=5.0, a=1, b=1)
+    for _ in range(400):
+        queue.push(task("a", interactive=True))
+        queue.push(task("b"))
+    got = service(serve(queue, 200))
+    assert 0 <= got["a"] - got["b"] <= 5 + 2
 
 
-tasks = st.builds(Task, st.sampled_from("abc"), st.just(0), st.booleans())
-histories = st.lists(tasks | st.none(), max_size=80)  # None takes a task out
+def test_batch_tasks_wait_for_no_more_than_the_lead() -> None:
+    queue = queue_of(lead=5.0, a=1, b=1)
+    serve(queue)
+    for _ in range(100):
+        queue.push(task("a", interactive=True))
+    queue.push(task("b"))
+    assert [t.owner.account for t in serve(queue, 8)].index("b") <= 6
+
+
+def test_a_session_runs_batch_tasks_between_its_own_interactive_ones() -> None:
+    queue = queue_of()
+    for _ in range(INTERACTIVE_RUN + 3):
+        queue.push(task("a", interactive=True))
+    queue.push(task("a"))
+    kinds = [t.interactive for t in serve(queue)]
+    assert kinds.index(False) == INTERACTIVE_RUN
+
+
+def test_who_was_away_hoards_nothing() -> None:
+    queue = queue_of(memory=3.0, a=1, b=1)
+    for _ in range(300):
+        queue.push(task("a"))
+    serve(queue, 200)
+    for _ in range(100):
+        queue.push(task("b"))
+    got = service(serve(queue, 60))
+    assert 0 <= got["b"] - got["a"] <= 3 + 2  # its unused share brings b three seconds and no more
+
+
+def test_who_used_its_share_lately_has_no_head_start() -> None:
+    queue = queue_of(memory=3.0, a=1, b=1)
+    for _ in range(50):
+        queue.push(task("b"))
+    serve(queue)
+    for _ in range(50):
+        queue.push(task("a"))
+    serve(queue, 25)
+    queue.push(task("b"))  # used 50 of 75
+    assert abs([t.owner.account for t in serve(queue, 5)].index("b")) <= 1
+    assert queue_of(memory=3.0).pop() is None
 
 
 @checked
-@given(histories, st.dictionaries(st.sampled_from("abc"), weights))
-def test_every_task_comes_out_once_and_in_order_and_never_late(
-    history: list[Task | None], weights: dict[str, float]
+@given(st.lists(st.tuples(st.sampled_from("abcd"), costs), min_size=1, max_size=80))
+def test_nobody_starves(steps: list[tuple[str, float]]) -> None:
+    queue = queue_of(lead=1.0, memory=1.0, a=100, b=10, c=10, d=1)
+    for account, cost in steps:
+        queue.push(task(account, cost=cost, interactive=account == "a"))
+    poor = task("d", line="poor", cost=0.1)
+    queue.push(poor)
+    # What the others may be given before it: by weight, and one longest slice, lead and memory.
+    before = 0.0
+    while (taken := queue.pop()) is not poor:
+        assert taken is not None
+        before += taken.cost if taken.owner.account != "d" else 0.0
+        queue.charge(taken, taken.cost, 0.0)
+        if len(queue) < 10:
+            queue.push(task("a", cost=1.0, interactive=True))
+    longest = 3.0
+    own = sum(cost for account, cost in steps if account == "d")
+    assert before <= 120 * (own + longest + 2.0) + 3 * (longest + 2.0)
+
+
+def test_a_slice_ahead_waits_for_the_rest_of_its_task_at_the_head_of_the_line() -> None:
+    queue = queue_of(a=1, b=1)
+    long, behind, other = task("a"), task("a"), task("b")
+    for one in (long, behind, other):
+        queue.push(one)
+    assert queue.pop() is long
+    queue.charge(long, 1.0, 0.0, more=True)
+    assert queue.pop() is other
+    queue.charge(other, 2.0, 0.0)
+    assert queue.pop() is long
+    queue.charge(long, 1.0, 0.0)
+    assert queue.pop() is behind
+
+
+def test_more_of_a_session_can_be_taken_in_one_go() -> None:
+    queue = queue_of()
+    first, second, third = task("a"), task("a", cost=2.0), task("a", line="other")
+    for one in (first, second, third):
+        queue.push(one)
+    assert queue.pop() is first
+    assert queue.pop_more(first, lambda t: t.cost == 1.0) is None
+    assert queue.pop_more(first, lambda t: t.cost == 2.0) is second
+    assert queue.pop_more(first, lambda t: True) is None
+    queue.charge(first, 1.0, 0.0)
+    queue.charge(second, 2.0, 0.0)
+    assert serve(queue) == [third]
+
+
+def test_a_removed_task_is_not_given() -> None:
+    queue = queue_of()
+    gone, stays = task("a"), task("a")
+    queue.push(gone)
+    queue.push(stays)
+    assert queue.remove(gone)
+    assert not queue.remove(gone)
+    assert serve(queue) == [stays]
+    assert not queue.remove(stays)
+
+
+def test_a_reservation_is_given_its_part_of_the_qpu_time() -> None:
+    shares = tree(a=1, b=1)
+    shares.reserve({"course": 0.75})
+    queue: FairQueue[Task] = FairQueue(shares)
+    for _ in range(200):
+        queue.push(Task(Owner("a", "u", "lesson", reservation="course")))
+        queue.push(task("a"))
+        queue.push(task("b"))
+    jobs = Counter(t.owner.job for t in serve(queue, 200))
+    assert abs(jobs["lesson"] - 150) <= 2
+    assert abs(jobs["a"] - jobs["b"]) <= 2
+
+
+def test_new_weights_count_from_now_on() -> None:
+    shares = tree(a=1, b=1)
+    queue: FairQueue[Task] = FairQueue(shares)
+    for _ in range(300):
+        queue.push(task("a"))
+        queue.push(task("b"))
+    serve(queue, 100)
+    shares.update({"a": Entitlement("", 3), "b": Entitlement("", 1)}, {}, None)
+    queue.renew_weights()
+    assert abs(service(serve(queue, 200))["a"] - 150) <= 2
+
+
+@checked
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from("12"), st.booleans(), costs), max_size=40
+    )
+)
+def test_the_forecast_is_what_then_happens_and_changes_nothing(
+    steps: list[tuple[str, str, bool, float]],
 ) -> None:
-    queue: FairQueue[Task] = FairQueue()
-    for account, weight in weights.items():
-        queue.set_weight(account, weight)
-    numbers = count()
-    waiting: dict[tuple[str, bool], list[Task]] = {}
-    size = 0
-    for step in [*history, *[None] * len(history)]:
-        if step is not None:
-            task = Task(step.account, next(numbers), step.interactive)
-            waiting.setdefault((task.account, task.interactive), []).append(task)
-            queue.push(task)
-            size += 1
-        else:
-            taken = queue.pop()
-            assert (taken is not None) == (size > 0)  # work conserving
-            if taken is not None:
-                assert waiting[taken.account, taken.interactive].pop(0) == taken
-                size -= 1
-        assert len(queue) == size
-    assert size == 0
+    queue = queue_of(lead=1.0, memory=1.0, a=1, b=3)
+    for i, (account, line, interactive, cost) in enumerate(steps):
+        queue.push(task(account, line=line, interactive=interactive, cost=cost))
+        if i % 3 == 0:
+            serve(queue, 1)
+    said = list(queue.forecast(lambda t: t.cost, 10.0))
+    elapsed = 0.0
+    for forecast, start in said:
+        (taken,) = serve(queue, 1)
+        assert taken is forecast
+        assert start == pytest.approx(elapsed)
+        elapsed += taken.cost
+    assert queue.pop() is None
 
 
-@checked
-@given(st.lists(st.sampled_from("xyz"), min_size=1, max_size=60))
-def test_sessions_of_an_account_take_turns_each_with_its_tasks_in_order(sent: list[str]) -> None:
-    queue: FairQueue[Task] = FairQueue()
-    for i, session in enumerate(sent):
-        queue.push(Task("a", i, session=session))
-    served = drain(queue)
-    for session in set(sent):
-        own = [i for i, of in enumerate(sent) if of == session]
-        assert [task.number for task in served if task.session == session] == own
-    # While two of them have tasks waiting, neither is ahead by more than one.
-    for one, other in itertools.combinations(set(sent), 2):
-        left = {one: sent.count(one), other: sent.count(other)}
-        ahead = 0
-        for task in served:
-            if min(left.values()) == 0:
-                break
-            if task.session in left:
-                left[task.session] -= 1
-                ahead += 1 if task.session == one else -1
-                assert abs(ahead) <= 1
+def test_idle_sessions_and_jobs_are_forgotten() -> None:
+    queue = queue_of()
+    for i in range(5000):
+        queue.push(task("a", f"job {i}", line=str(i)))
+        if i % 2:
+            serve(queue, 2)
+    serve(queue)
+    assert len(queue._jobs) < 500
 
 
-def test_a_task_taken_out_leaves_its_sessions_others_in_order() -> None:
-    queue: FairQueue[Task] = FairQueue()
-    tasks = [Task("a", i, session="xy"[i % 2]) for i in range(6)]
-    for task in tasks:
-        queue.push(task)
-    assert queue.remove(tasks[2])
-    assert not queue.remove(tasks[2])
-    assert [task.number for task in drain(queue)] == [0, 1, 4, 3, 5]
-
-
-def test_interactive_tasks_go_first_but_batch_tasks_wait_a_bounded_time() -> None:
-    queue: FairQueue[Task] = FairQueue()
-    backlog(queue, "a", 5)
-    backlog(queue, "a", 100, interactive=True)
-    kinds = [task.interactive for task in drain(queue)]
-    run = [True] * INTERACTIVE_RUN + [False]
-    assert kinds == run * 5 + [True] * (100 - 5 * INTERACTIVE_RUN)
-
-
-def test_interactive_tasks_that_keep_coming_do_not_starve_batch_tasks() -> None:
-    queue: FairQueue[Task] = FairQueue()
-    queue.push(Task("a", 1))
-    served = []
-    for i in range(INTERACTIVE_RUN + 1):
-        queue.push(Task("a", i, True))
-        queue.push(Task("a", i, True))
-        served.append(queue.pop())
-    assert Task("a", 1) in served
-
-
-def test_an_interactive_task_does_not_jump_the_queue_of_another_account() -> None:
-    queue: FairQueue[Task] = FairQueue()
-    backlog(queue, "a", 10)
-    backlog(queue, "b", 10, interactive=True)
-    accounts = [task.account for task in drain(queue)]
-    assert all(accounts[:n].count("b") <= n // 2 + 1 for n in range(1, 20))
-
-
-def test_a_removed_task_is_not_served() -> None:
-    queue: FairQueue[Task] = FairQueue()
-    backlog(queue, "a", 3)
-    queue.push(Task("b", interactive=True))
-    assert queue.remove(Task("a", 1))
-    assert not queue.remove(Task("a", 1))
-    assert not queue.remove(Task("c"))
-    assert not queue.remove(Task("b"))  # of the other class
-    assert queue.remove(Task("b", interactive=True))
-    assert len(queue) == 2
-    assert drain(queue) == [Task("a", 0), Task("a", 2)]
+def test_first_come_is_first_served_by_the_fifo() -> None:
+    queue: FifoQueue[Task] = FifoQueue()
+    tasks = [task("ab"[i % 2], interactive=i > 5) for i in range(10)]
+    for one in tasks:
+        queue.push(one)
+    assert [t for t, _ in queue.forecast(lambda t: 1.0, 1.0)] == tasks
+    assert serve(queue) == tasks
