@@ -30,6 +30,9 @@ class Kind(StrEnum):
     STATUS = "status"
     LEASES = "leases"
     USAGE = "usage"
+    QUEUE = "queue"
+    SHARE = "share"
+    ESTIMATE = "estimate"
     # Administrator to QPU agent.
     DRAIN = "drain"
     RESUME = "resume"

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -51,6 +51,7 @@ class Task:
     Attributes:
         size: bytes of the message that brought it.
         program: its program, encoded. deadline: monotonic instant, or None.
+        arrived: monotonic instant.
         stopped: why it is to end early; set by the loop, read by the device.
     """
 
@@ -61,6 +62,7 @@ class Task:
     program: bytes
     deadline: float | None
     interactive: bool
+    arrived: float
     stopped: OpenQSEError | None = None
 
     @property
@@ -75,6 +77,15 @@ class Task:
     def line(self) -> bytes:
         return self.session.id
 
+    @property
+    def shots(self) -> int:
+        """Shots of all parameter sets together."""
+        return self.work.shots * len(self.work.parameters)
+
+    @property
+    def shots_done(self) -> int:
+        return 0
+
     def should_stop(self) -> bool:
         """Whether the device should give up: cancelled, or too late."""
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -86,12 +97,17 @@ class Task:
 
 @dataclass(slots=True)
 class _Program:
-    """A prepared program and what running it last took: seconds, and for how many shots."""
+    """A prepared program and what running it last took: seconds, and for how many shots.
+
+    Attributes:
+        qpu_time: QPU time of one shot when it ran last, seconds.
+    """
 
     prepared: Any
     size: int
     seconds: float = float("inf")
     shots: int = 1
+    qpu_time: float | None = None
 
     def expected(self, work: device.Work) -> float:
         """An upper estimate of a run's seconds."""
@@ -110,6 +126,7 @@ class Executor:
 
     Attributes:
         ready: an eventfd for the loop's poller: the thread has ``completions``.
+        running: the task that the device has.
     """
 
     def __init__(
@@ -120,6 +137,7 @@ class Executor:
         self._journal = journal
         self._programs = programs
         self._queue = queue
+        self.running: Task | None = None
         self._lock = threading.Lock()  # guards the queue and whose turn the device is
         self._threads_turn = False
         self._held = False
@@ -205,6 +223,28 @@ class Executor:
         with self._lock:
             change()
 
+    def waiting(self) -> list[Task]:
+        """The tasks that wait for the device, in no order that means anything."""
+        with self._lock:
+            return list(self._queue.waiting())
+
+    def forecast(self, cost: Callable[[Task], float], slice: float) -> Iterator[tuple[Task, float]]:
+        """The tasks that wait, in the order in which they are to start, with the seconds until
+        then; the queue goes on meanwhile."""
+        forecast = self._queue.forecast(cost, slice)
+        with self._lock:
+            first = next(forecast, None)
+        if first is not None:
+            yield first
+            yield from forecast
+
+    def expected_qpu_time(self, task: Task) -> float | None:
+        """Seconds of QPU time that a task is going to take, if that is known."""
+        program = self._prepared.get(task.work.program)
+        if program is None or program.qpu_time is None:
+            return None
+        return program.qpu_time * _shots(task.work)
+
     def completions(self) -> list[tuple[Task, Outcome]]:
         """Takes what the thread has ended since the last call."""
         with suppress(BlockingIOError):
@@ -259,6 +299,7 @@ class Executor:
         return program is not None and program.expected(task.work) < _SHORT
 
     def _run(self, task: Task) -> Outcome:
+        self.running = task
         try:
             if task.should_stop():
                 raise TaskCancelled("stopped before it ran")
@@ -266,6 +307,7 @@ class Executor:
             began = time.monotonic()
             outcome = device.execute(self._driver, program.prepared, task.work, task.should_stop)
             program.took(time.monotonic() - began, task.work)
+            program.qpu_time = outcome.data.qpu_time_ns * 1e-9 / _shots(task.work)
             return outcome
         except TaskCancelled as error:
             return task.stopped or error
@@ -274,6 +316,8 @@ class Executor:
         except Exception as error:
             log.exception("a task could not be run")
             return InternalError(repr(error), layer="QPU agent")
+        finally:
+            self.running = None
 
     def _prepare(self, task: Task) -> _Program:
         key = task.work.program

@@ -60,6 +60,7 @@ from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import Lease, LeaseTable
 from openqse_agent.qpu.maintenance import Maintenance, load
 from openqse_agent.qpu.queue import FairQueue, FifoQueue, Queue
+from openqse_agent.qpu.reports import MOST_ROWS, queue_rows, share_rows
 from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, Entitlement, ShareTree
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
@@ -75,7 +76,7 @@ _STORAGE_PATIENCE = 30.0
 _SESSION, _NUMBER = 8, 8
 
 #: What anybody may ask.
-_FOR_ALL = frozenset({Kind.STATUS, Kind.LEASES, Kind.USAGE})
+_FOR_ALL = frozenset({Kind.STATUS, Kind.LEASES, Kind.USAGE, Kind.QUEUE, Kind.SHARE})
 #: What administrators may ask besides, and nobody else.
 _FOR_ADMINS = frozenset({Kind.DRAIN, Kind.RESUME})
 #: Who speaks where the QPU has no key: whoever reaches its port, for nodes.
@@ -148,6 +149,8 @@ class QPUAgent:
             Kind.LEASES: self._admission.list_leases,
             Kind.STATUS: self._status,
             Kind.USAGE: self._usage,
+            Kind.QUEUE: self._report_queue,
+            Kind.SHARE: self._report_shares,
         }
         # Answers of slurmctld come back to the loop as calls to make.
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="slurm")
@@ -466,7 +469,7 @@ class QPUAgent:
         program = session.ledger.program(work.program)
         deadline = now + head.time_left if head.time_left else None
         interactive = head.latency == Latency.INTERACTIVE
-        task = Task(head.task, session, size, work, program, deadline, interactive)
+        task = Task(head.task, session, size, work, program, deadline, interactive, now)
         if session.highest is None or number > session.highest:
             session.highest = number
         self._tasks[task.id] = task
@@ -576,6 +579,26 @@ class QPUAgent:
             raise ProtocolError("a job id is a number of 32 bits", layer="QPU agent")
         usage = [{"qpu": self._qpu.name, **u.to_wire()} for u in self._journal.usage(job_id)]
         self._report(address, head, {"usage": usage})
+
+    def _report_queue(self, address: Address, head: Header, body: dict[str, Any]) -> None:
+        limit = body.get("limit", MOST_ROWS)
+        if type(limit) is not int or not 0 < limit <= MOST_ROWS:
+            raise ProtocolError(f"a limit is from 1 to {MOST_ROWS} rows", layer="QPU agent")
+        name, slice = self._qpu.name, self._config.slice
+        parked = [task for ledger in self._ledgers.values() for task in ledger.parked]
+
+        def answered(rows: Any) -> None:
+            if isinstance(rows, OpenQSEError):
+                self._send(address, encode_error(head.task, rows))
+            else:
+                self._report(address, head, {"queue": rows, "tasks": len(self._tasks)})
+
+        # Not in the loop: a forecast of many tasks takes a while.
+        self._ask(lambda: queue_rows(name, self._executor, parked, slice, limit), answered)
+
+    def _report_shares(self, address: Address, head: Header, body: dict[str, Any]) -> None:
+        rows = share_rows(self._qpu.name, self._executor, self._shares)
+        self._report(address, head, {"share": rows})
 
     def _report(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         self._send(address, encode(header(Kind.REPORT, head.task), body))

@@ -50,7 +50,7 @@ def task(number: int, program: openqse.Circuit = PROGRAM, shots: int = 2, **chan
     lease = Lease("L", 7, 0, "alice", "chem", 1, Mode.SHARED, 0, 1, None, 0.0)
     session = Session(Ledger(lease), b"session", (b"c1", b"s"))
     work = device.Work(bytes.fromhex(program.id), np.empty((3, 0)), shots=shots)
-    values: dict[str, Any] = {"deadline": None, "interactive": False}
+    values: dict[str, Any] = {"deadline": None, "interactive": False, "arrived": 0.0}
     return Task(b"%d" % number, session, 100, work, program.encoded, **(values | changed))
 
 
@@ -207,5 +207,6 @@ def test_weights_are_read_from_slurm_when_a_lease_is_granted(
     enter: Callable[..., None], stack: Stack
 ) -> None:
     enter()
-    queue = stack.qpus["emu0"].agent._executor._queue
-    eventually(lambda: queue._weights == {"chem": 0.75, "ml": 0.25})
+    shares = stack.qpus["emu0"].agent._shares
+    chem, ml = ("account", "chem"), ("account", "ml")
+    eventually(lambda: shares.weight(chem) == 3 * shares.weight(ml))

@@ -1,0 +1,78 @@
+"""What a QPU agent tells of its queue and of the shares in it, as rows of its reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from openqse_agent.qpu.executor import Executor, Task
+from openqse_agent.qpu.shares import ShareTree
+
+Row = dict[str, Any]
+
+#: Rows of a report of the queue: what a message and its reader can take.
+MOST_ROWS = 10_000
+
+
+def queue_rows(
+    qpu: str, executor: Executor, parked: Sequence[Task], slice: float, limit: int
+) -> list[Row]:
+    """The task that runs, those that wait in the order in which they are to start, and those whose
+    sessions have to take results first.
+
+    Args:
+        parked: the last of these.
+        slice: seconds of QPU time after which a task gives way.
+        limit: most rows.
+    """
+    now = time.monotonic()
+    running = executor.running
+    rows: list[Row] = []
+    elapsed = 0.0
+    if running is not None:
+        elapsed = min(executor.expected_qpu_time(running) or 0.0, slice)
+        rows.append(_row(qpu, executor, running, "running", now))
+    forecast = executor.forecast(lambda task: executor.expected_qpu_time(task) or 0.0, slice)
+    for position, (task, start) in enumerate(islice(forecast, limit - len(rows)), 1):
+        place = {"position": position, "start_s": elapsed + start}
+        rows.append(_row(qpu, executor, task, "waiting", now) | place)
+    rows += [_row(qpu, executor, task, "parked", now) for task in parked]
+    return rows[:limit]
+
+
+def _row(qpu: str, executor: Executor, task: Task, state: str, now: float) -> Row:
+    lease = task.lease
+    return {
+        "qpu": qpu,
+        "task": task.id.hex(),
+        "job_id": lease.job_id,
+        "user": lease.user,
+        "account": lease.account,
+        "session": task.session.id.hex(),
+        "latency": "interactive" if task.interactive else "batch",
+        "state": state,
+        "shots": task.shots,
+        "shots_done": task.shots_done,
+        "waited_s": now - task.arrived,
+        "position": None,
+        "start_s": None,
+        "qpu_s": executor.expected_qpu_time(task),
+    }
+
+
+def share_rows(qpu: str, executor: Executor, shares: ShareTree) -> list[Row]:
+    """The fair tree with each account's and user's usage and waiting tasks."""
+    waiting: dict[tuple[str, str], int] = {}
+    for task in executor.waiting():
+        for who in ((task.owner.account, ""), (task.owner.account, task.owner.user)):
+            waiting[who] = waiting.get(who, 0) + 1
+    return [
+        {
+            "qpu": qpu,
+            **row.__dict__,
+            "tasks": waiting.get((row.account, row.user), 0),
+        }
+        for row in shares.rows(time.monotonic())
+    ]

@@ -1,0 +1,81 @@
+"""What the QPU agent tells of its queue and of the shares in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stack import Stack, eventually
+
+import openqse
+from openqse.errors import OpenQSEError, ProtocolError
+from openqse.wire.messages import Kind
+from openqse_agent.cli.ask import ask
+
+
+def program(name: str = "value") -> openqse.Circuit:
+    builder = openqse.CircuitBuilder(2, 8)
+    angle = builder.parameter(name)
+    return builder.rx(angle, 0).measure(0, 0).build()
+
+
+def report(stack: Stack, kind: Kind, body: dict[str, Any] | None = None) -> Any:
+    (answer,) = ask([stack.site.qpu("emu0")], kind, body or {}, 10.0).values()
+    if isinstance(answer, OpenQSEError):
+        raise answer
+    return answer[kind.value]
+
+
+def test_the_queue_lists_what_runs_and_what_waits_in_its_order(
+    rank: openqse.QPU, stack: Stack
+) -> None:
+    rank.run(program(), parameters=[0], shots=500)  # from now on its QPU time is known
+    driver = stack.qpus["emu0"].device
+    driver.hold.clear()
+    # One of a program that was never run is left to the thread, so that the loop goes on.
+    futures = [rank.submit(program("new"), parameters=[0], shots=500)]
+    assert driver.started.acquire(timeout=10)
+    assert driver.started.acquire(timeout=10)
+    futures += [rank.submit(program(), parameters=[i], shots=500) for i in (1, 2)]
+    futures.append(rank.submit(program(), parameters=[9], shots=500, latency="interactive"))
+    eventually(lambda: len(report(stack, Kind.QUEUE)) == 4)
+    running, *waiting = report(stack, Kind.QUEUE)
+    assert (running["state"], running["task"]) == ("running", futures[0].task_id)
+    assert [row["task"] for row in waiting] == [futures[i].task_id for i in (3, 1, 2)]
+    assert [row["position"] for row in waiting] == [1, 2, 3]
+    each = 500 * driver.SHOT_NS * 1e-9
+    assert [round(row["start_s"] / each) for row in waiting] == [
+        0,
+        1,
+        2,
+    ]  # what runs may take any time
+    assert {(row["user"], row["account"], row["job_id"]) for row in waiting} == {
+        ("alice", "chem", 7)
+    }
+    assert waiting[0]["latency"] == "interactive"
+    assert all(0 <= row["waited_s"] < 60 for row in waiting)
+    assert len(report(stack, Kind.QUEUE, {"limit": 2})) == 2
+    driver.hold.set()
+    for future in futures:
+        future.result(10)
+    eventually(lambda: report(stack, Kind.QUEUE) == [])
+
+
+def test_a_limit_of_no_rows_is_refused(rank: openqse.QPU, stack: Stack) -> None:
+    for limit in (0, -1, 10**9, "all", True):
+        try:
+            report(stack, Kind.QUEUE, {"limit": limit})
+        except ProtocolError:
+            continue
+        raise AssertionError(f"{limit!r} was taken")
+
+
+def test_shares_show_who_used_what(rank: openqse.QPU, stack: Stack) -> None:
+    result = rank.run(program(), parameters=[0], shots=1000)
+    rows = {(row["account"], row["user"]): row for row in report(stack, Kind.SHARE)}
+    chem, alice = rows["chem", ""], rows["chem", "alice"]
+    assert chem["raw_usage"] == alice["raw_usage"]
+    assert abs(chem["raw_usage"] - result.qpu_time_ns * 1e-9) < 1e-6
+    assert chem["norm_shares"] == 0.75
+    assert (chem["norm_usage"], chem["level_fs"]) == (1.0, 0.75)
+    assert rows["ml", ""]["level_fs"] is None
+    assert alice["parent"] == "chem"
