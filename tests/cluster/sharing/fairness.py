@@ -1,0 +1,193 @@
+"""Two accounts with shares 3 : 1 saturate a QPU, fair and first come, first served.
+
+ci/bench fairness            60 seconds of QPU time for each policy
+ci/bench fairness --quick    20
+
+The account with the smaller share splits itself into two jobs of two ranks with deeper backlogs;
+the other has one job of two ranks. Both mix short and long tasks. Meanwhile a job of the smaller
+one sends short interactive tasks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from containers import Cluster, NotUp, until
+from jobs import START, Jobs, python
+
+from sharing.figures import jain, percentile, share_error
+
+QPU = "emu0"
+WEIGHTS = {"chem": 3.0, "ml": 1.0}
+#: Jobs of the account that splits itself.
+SPLIT = 2
+#: Shots of the tasks, short and long.
+SIZES = "60,200,1200"
+AGENT_TOML = "/etc/openqse/agent.toml"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What came of one policy.
+
+    Attributes:
+        service: QPU time by account while both had tasks waiting, seconds.
+        tasks: tasks in that time. seconds: how long it was by the clock.
+        glances: seconds that each interactive task took under load. idle: without load.
+    """
+
+    service: dict[str, float]
+    tasks: int
+    seconds: float
+    glances: list[float]
+    idle: list[float]
+
+    @property
+    def waits(self) -> list[float]:
+        """How long each interactive task waited, in slices of the others."""
+        slice = self.seconds / self.tasks
+        usual = percentile(self.idle, 0.5)
+        return [max(0.0, taken - usual) / slice for taken in self.glances]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="ci/bench fairness",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    qpu_time = 20.0 if arguments.quick else 60.0
+    try:
+        cluster = Cluster()
+    except NotUp as error:
+        say(f"the cluster is not up: {error}")
+        return 3
+    try:
+        cluster.install_programs()
+        with shares(cluster):
+            found = {}
+            for name in ("fair", "fifo"):
+                say(f"{name}: {qpu_time:g} s of QPU time")
+                with policy(cluster, name):
+                    found[name] = share(cluster, qpu_time)
+                say(f"{name}: {found[name].service}, {found[name].tasks} tasks")
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    finally:
+        cluster.remove_programs()
+        cluster.close()
+    figures: dict[str, Callable[[Shared], float]] = {
+        "share_error": lambda x: share_error(x.service, WEIGHTS),
+        "jain": lambda x: jain(x.service, WEIGHTS),
+        "interactive_wait_slices_p99": lambda x: percentile(x.waits, 0.99),
+    }
+    for name, figure in figures.items():
+        line = {"name": f"fairness.{name}", "value": round(figure(found["fair"]), 4)}
+        print(json.dumps({**line, "fifo": round(figure(found["fifo"]), 4)}), flush=True)
+    return 0
+
+
+def say(text: str) -> None:
+    print(f"fairness: {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def shares(cluster: Cluster) -> Iterator[None]:
+    """Gives the accounts their shares in Slurm, and takes them back."""
+
+    def give(account: str, shares: int) -> None:
+        command = ["sacctmgr", "-i", "modify", "account", account, "set", f"fairshare={shares}"]
+        cluster.check(command, service="slurmctld")
+
+    try:
+        for account, weight in WEIGHTS.items():
+            give(account, int(weight))
+        yield
+    finally:
+        for account in WEIGHTS:
+            give(account, 1)
+
+
+@contextmanager
+def policy(cluster: Cluster, name: str) -> Iterator[None]:
+    """Has the QPU agent run tasks by a policy."""
+
+    def set_policy(name: str) -> None:
+        change = f's/^policy = "[a-z]*"/policy = "{name}"/'
+        cluster.check(["sed", "-i", change, AGENT_TOML], service="qpu")
+        cluster.check(["supervisorctl", "restart", f"qpu-agent-{QPU}"], service="qpu")
+        cluster.wait_ready("qpu")
+
+    try:
+        set_policy(name)
+        yield
+    finally:
+        set_policy("fair")
+
+
+def share(cluster: Cluster, qpu_time: float) -> Shared:
+    """Has both accounts saturate the QPU until it has given so many seconds of QPU time."""
+    name = f"sharing-{secrets.token_hex(3)}"
+    jobs = Jobs(cluster, name)
+    folder = f"/home/{name}"
+    with ExitStack() as always:
+        cluster.check(["install", "-d", "-m", "1777", folder])
+        always.callback(cluster.run, ["rm", "-rf", folder])
+        always.callback(jobs.cancel)
+        idle = glances(cluster, jobs, folder, 30, 0.02)
+        load = ["srun", *python("saturate.py", folder, SIZES)]
+        jobs.submit(f"--qpu={QPU}", "-n2", wrap=[*load, "48"])
+        for _ in range(SPLIT):
+            jobs.submit(f"--qpu={QPU}", "-n2", wrap=[*load, "64"], user="bob")
+        until(
+            lambda: len(cluster.check(f"ls {folder}").out.split()) >= 2 * (1 + SPLIT),
+            2 * START,
+            "every rank has a result",
+        )
+        glance = python("glance.py", folder, "200", "0.05")
+        watched = jobs.start("srun", f"--qpu={QPU}", "-n1", *glance, user="bob", deadline=300)
+        began, first = time.monotonic(), charged(cluster)
+        while True:
+            seconds, last = time.monotonic() - began, charged(cluster)
+            service = {a: last[a][0] - first[a][0] for a in WEIGHTS}
+            if sum(service.values()) >= qpu_time and watched.ended:
+                break
+        tasks = sum(last[account][1] - first[account][1] for account in WEIGHTS)
+        output = watched.result()
+        assert output.code == 0, str(output)
+        cluster.check(["touch", f"{folder}/stop"])
+        return Shared(service, tasks, seconds, output.lines[-1]["seconds"], idle)
+
+
+def glances(cluster: Cluster, jobs: Jobs, folder: str, count: int, pause: float) -> list[float]:
+    """How long interactive tasks take on an idle QPU, seconds each."""
+    output = jobs.srun(
+        f"--qpu={QPU}", "-n1", *python("glance.py", folder, str(count), str(pause)), user="bob"
+    )
+    cluster.check(["rm", f"{folder}/glanced"])
+    seconds: list[float] = output.lines[-1]["seconds"]
+    return seconds
+
+
+def charged(cluster: Cluster) -> dict[str, tuple[float, int]]:
+    """QPU time in seconds, and tasks, that each account was charged so far."""
+    rows = json.loads(cluster.check(["openqse", "usage", QPU, "--json"]).out)
+    totals = dict.fromkeys(WEIGHTS, (0.0, 0))
+    for row in rows:
+        seconds, tasks = totals[row["account"]]
+        totals[row["account"]] = (seconds + row["qpu_time_ns"] * 1e-9, tasks + row["tasks"])
+    return totals
+
+
+if __name__ == "__main__":
+    sys.exit(main())
