@@ -20,7 +20,8 @@ from openqse.site import SiteQPU
 from openqse.wire.messages import Kind
 from openqse_agent import config, keys
 from openqse_agent.cli.ask import ask
-from openqse_agent.cli.report import add_options, chosen_qpus, print_table
+from openqse_agent.cli.report import add_options, add_report, chosen_qpus
+from openqse_agent.cli.table import print_table
 
 _DRAIN = """\
 Takes a QPU out of service, now or at a planned time. From then on
@@ -45,6 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Adds the command group."""
     group = commands.add_parser("qpu", help="drain and resume a QPU; its planned windows")
     actions = group.add_subparsers(metavar="ACTION", required=True)
+    add_report(actions, Kind.STATUS, "list")
 
     parser = actions.add_parser(
         "drain",

@@ -36,6 +36,8 @@ log = logging.getLogger("qpu-agent")
 
 #: A task expected to take less than this (seconds) is short: cheaper run than handed to the thread.
 _SHORT = 150e-6
+#: Tasks of each latency class whose waits are remembered.
+_WAITS = 1000
 #: Seconds of short tasks that the loop runs before it looks at its sockets again.
 _TURN = 1e-3
 #: Bytes of encoded programs whose prepared forms are kept.
@@ -51,7 +53,7 @@ class Task:
     Attributes:
         size: bytes of the message that brought it.
         program: its program, encoded. deadline: monotonic instant, or None.
-        arrived: monotonic instant.
+        arrived: monotonic instant. turn: number of the device's turn then.
         stopped: why it is to end early; set by the loop, read by the device.
     """
 
@@ -63,6 +65,7 @@ class Task:
     deadline: float | None
     interactive: bool
     arrived: float
+    turn: int = 0
     stopped: OpenQSEError | None = None
 
     @property
@@ -127,6 +130,8 @@ class Executor:
     Attributes:
         ready: an eventfd for the loop's poller: the thread has ``completions``.
         running: the task that the device has.
+        waits: of tasks that began lately, how many turns others had from their arrival on; of batch
+            tasks (False) and interactive ones (True).
     """
 
     def __init__(
@@ -138,6 +143,8 @@ class Executor:
         self._programs = programs
         self._queue = queue
         self.running: Task | None = None
+        self.waits: dict[bool, deque[int]] = {c: deque(maxlen=_WAITS) for c in (False, True)}
+        self._turns = 0
         self._lock = threading.Lock()  # guards the queue and whose turn the device is
         self._threads_turn = False
         self._held = False
@@ -155,6 +162,7 @@ class Executor:
 
     def push(self, task: Task) -> None:
         """Queues a task; ``turn`` starts work on what was pushed."""
+        task.turn = self._turns
         with self._lock:
             self._queue.push(task)
 
@@ -300,6 +308,8 @@ class Executor:
 
     def _run(self, task: Task) -> Outcome:
         self.running = task
+        self.waits[task.interactive].append(self._turns - task.turn)
+        self._turns += 1
         try:
             if task.should_stop():
                 raise TaskCancelled("stopped before it ran")

@@ -60,7 +60,7 @@ from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import Lease, LeaseTable
 from openqse_agent.qpu.maintenance import Maintenance, load
 from openqse_agent.qpu.queue import FairQueue, FifoQueue, Queue
-from openqse_agent.qpu.reports import MOST_ROWS, queue_rows, share_rows
+from openqse_agent.qpu.reports import MOST_ROWS, queue_rows, share_rows, wait_report
 from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, Entitlement, ShareTree
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
@@ -568,6 +568,7 @@ class QPUAgent:
                 "journal": "" if self._storage_error is None else str(self._storage_error),
                 "tasks_queued": len(self._executor),
                 "tasks": len(self._tasks),
+                **wait_report(self._executor),
                 "calibration": self._device.calibration().id,
                 **self._maintenance.report(),
             },

@@ -76,3 +76,13 @@ def share_rows(qpu: str, executor: Executor, shares: ShareTree) -> list[Row]:
         }
         for row in shares.rows(time.monotonic())
     ]
+
+
+def wait_report(executor: Executor) -> Row:
+    """How many turns of others tasks waited that began lately: percentiles by latency class."""
+    report: Row = {}
+    for interactive, name in ((False, "batch"), (True, "interactive")):
+        waits = sorted(executor.waits[interactive].copy())
+        for part in (50, 99) if waits else ():
+            report[f"{name}_wait_slices_p{part}"] = waits[len(waits) * part // 100]
+    return report

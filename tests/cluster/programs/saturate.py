@@ -14,7 +14,7 @@ from pathlib import Path
 
 import openqse
 
-QUBITS = 14
+QUBITS = 20  # so many that a task takes much longer than its way to the QPU and back
 
 
 def circuit():

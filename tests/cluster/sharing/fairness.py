@@ -40,21 +40,22 @@ class Shared:
     Attributes:
         service: QPU time by account while both had tasks waiting, seconds.
         tasks: tasks in that time. seconds: how long it was by the clock.
-        glances: seconds that each interactive task took under load. idle: without load.
+        wait: turns of others that interactive tasks waited, 99 of 100 of them at most.
+        glances: seconds that each interactive task took, way there and back included.
     """
 
     service: dict[str, float]
     tasks: int
     seconds: float
+    wait: float
     glances: list[float]
-    idle: list[float]
 
-    @property
-    def waits(self) -> list[float]:
-        """How long each interactive task waited, in slices of the others."""
-        slice = self.seconds / self.tasks
-        usual = percentile(self.idle, 0.5)
-        return [max(0.0, taken - usual) / slice for taken in self.glances]
+    def __str__(self) -> str:
+        taken = [round(percentile(self.glances, part), 3) for part in (0.5, 0.99)]
+        return (
+            f"{self.service} s, {self.tasks} tasks in {self.seconds:.1f} s; {len(self.glances)} "
+            f"interactive ones took {taken} s (p50, p99), waited {self.wait} slices (p99)"
+        )
 
 
 def main() -> int:
@@ -79,7 +80,7 @@ def main() -> int:
                 say(f"{name}: {qpu_time:g} s of QPU time")
                 with policy(cluster, name):
                     found[name] = share(cluster, qpu_time)
-                say(f"{name}: {found[name].service}, {found[name].tasks} tasks")
+                say(f"{name}: {found[name]}")
     except KeyboardInterrupt:
         say("interrupted")
         return 130
@@ -89,7 +90,7 @@ def main() -> int:
     figures: dict[str, Callable[[Shared], float]] = {
         "share_error": lambda x: share_error(x.service, WEIGHTS),
         "jain": lambda x: jain(x.service, WEIGHTS),
-        "interactive_wait_slices_p99": lambda x: percentile(x.waits, 0.99),
+        "interactive_wait_slices_p99": lambda x: x.wait,
     }
     for name, figure in figures.items():
         line = {"name": f"fairness.{name}", "value": round(figure(found["fair"]), 4)}
@@ -144,7 +145,6 @@ def share(cluster: Cluster, qpu_time: float) -> Shared:
         cluster.check(["install", "-d", "-m", "1777", folder])
         always.callback(cluster.run, ["rm", "-rf", folder])
         always.callback(jobs.cancel)
-        idle = glances(cluster, jobs, folder, 30, 0.02)
         load = ["srun", *python("saturate.py", folder, SIZES)]
         jobs.submit(f"--qpu={QPU}", "-n2", wrap=[*load, "48"])
         for _ in range(SPLIT):
@@ -154,29 +154,21 @@ def share(cluster: Cluster, qpu_time: float) -> Shared:
             2 * START,
             "every rank has a result",
         )
-        glance = python("glance.py", folder, "200", "0.05")
+        glance = python("glance.py", folder, "0.05", "100000")
         watched = jobs.start("srun", f"--qpu={QPU}", "-n1", *glance, user="bob", deadline=300)
         began, first = time.monotonic(), charged(cluster)
         while True:
             seconds, last = time.monotonic() - began, charged(cluster)
             service = {a: last[a][0] - first[a][0] for a in WEIGHTS}
-            if sum(service.values()) >= qpu_time and watched.ended:
+            if sum(service.values()) >= qpu_time:
                 break
         tasks = sum(last[account][1] - first[account][1] for account in WEIGHTS)
+        (status,) = json.loads(cluster.check(["openqse", "status", QPU, "--json"]).out)
+        wait = status["interactive_wait_slices_p99"]
+        cluster.check(["touch", f"{folder}/stop"])
         output = watched.result()
         assert output.code == 0, str(output)
-        cluster.check(["touch", f"{folder}/stop"])
-        return Shared(service, tasks, seconds, output.lines[-1]["seconds"], idle)
-
-
-def glances(cluster: Cluster, jobs: Jobs, folder: str, count: int, pause: float) -> list[float]:
-    """How long interactive tasks take on an idle QPU, seconds each."""
-    output = jobs.srun(
-        f"--qpu={QPU}", "-n1", *python("glance.py", folder, str(count), str(pause)), user="bob"
-    )
-    cluster.check(["rm", f"{folder}/glanced"])
-    seconds: list[float] = output.lines[-1]["seconds"]
-    return seconds
+        return Shared(service, tasks, seconds, wait, output.lines[-1]["seconds"])
 
 
 def charged(cluster: Cluster) -> dict[str, tuple[float, int]]:

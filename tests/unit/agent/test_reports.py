@@ -79,3 +79,18 @@ def test_shares_show_who_used_what(rank: openqse.QPU, stack: Stack) -> None:
     assert (chem["norm_usage"], chem["level_fs"]) == (1.0, 0.75)
     assert rows["ml", ""]["level_fs"] is None
     assert alice["parent"] == "chem"
+
+
+def test_the_status_says_how_many_turns_tasks_waited(rank: openqse.QPU, stack: Stack) -> None:
+    driver = stack.qpus["emu0"].device
+    driver.hold.clear()
+    futures = [rank.submit(program(), parameters=[i]) for i in range(3)]
+    assert driver.started.acquire(timeout=10)
+    driver.hold.set()
+    for future in futures:
+        future.result(10)
+    rank.run(program(), parameters=[0], latency="interactive")
+    (status,) = ask([stack.site.qpu("emu0")], Kind.STATUS, {}, 10.0).values()
+    assert not isinstance(status, OpenQSEError)
+    assert status["batch_wait_slices_p99"] >= 1
+    assert status["interactive_wait_slices_p99"] == 0
