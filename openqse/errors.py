@@ -11,8 +11,8 @@ class OpenQSEError(Exception):
     Attributes:
         code: stable name of the error class on the wire.
         message: what happened.
-        layer: where in the stack: ``client``, ``node agent``, ``QPU agent``, ``device`` or
-            ``slurmctld``.
+        layer: where in the stack: ``client``, ``node agent``, ``QPU agent``, ``device``,
+            ``slurmctld`` or ``slurmdbd``.
         remedy: what the reader can do about it.
         details: plain values for programs, such as ``line`` and ``construct`` of a program error.
     """

@@ -40,11 +40,11 @@ def test_slurm_client_reads_a_running_job(jobs: Jobs, cluster: Cluster) -> None:
         "client = Commands(5.0)\n"
         f"found = client.jobs([{job}, 1_000_000_000])\n"
         "print(json.dumps({id: dataclasses.asdict(job) for id, job in found.items()}))\n"
-        "print(json.dumps(client.shares()))\n"
+        "print(json.dumps(list(client.fair_tree().accounts)))\n"
     )
     said = cluster.check(["python", "-c", ask], service="qpu").out.splitlines()
     jobs.cancel(job)
-    found, shares = map(json.loads, said)
+    found, accounts = map(json.loads, said)
     assert list(found) == [str(job)]
     record = found[str(job)]
     assert record["running"]
@@ -53,7 +53,7 @@ def test_slurm_client_reads_a_running_job(jobs: Jobs, cluster: Cluster) -> None:
     assert record["licences"] == {"qpu_emu0": 2, "qpu_emu1": 1}
     assert record["restart_count"] == 0
     assert record["end_time"] is not None
-    assert {"chem", "ml"} <= set(shares)
+    assert {"chem", "ml"} <= set(accounts)
 
 
 def test_sacct_shows_slots_and_billing(jobs: Jobs, cluster: Cluster) -> None:

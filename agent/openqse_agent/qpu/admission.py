@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -50,7 +50,7 @@ class Admission:
     Args:
         capabilities: of the device, for the node agents to pass on.
         on_end: told of every lease that ends, and why.
-        set_shares: told of the accounts' shares.
+        set_shares: told of the fair tree.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Admission:
         ask: Ask,
         send: Callable[[Address, list[Frame]], None],
         on_end: Callable[[Lease, str], None],
-        set_shares: Callable[[Mapping[str, float]], None],
+        set_shares: Callable[[slurm.FairTree], None],
     ) -> None:
         self._qpu = qpu
         self._leases = leases
@@ -255,14 +255,14 @@ class Admission:
         now = time.monotonic()
         if now - self._shares_read > _SHARES_FOR:
             self._shares_read = now
-            self._ask(self._slurm.shares, self._weigh)
+            self._ask(self._slurm.fair_tree, self._weigh)
         return lease
 
-    def _weigh(self, shares: dict[str, float] | OpenQSEError) -> None:
-        if isinstance(shares, OpenQSEError):
-            log.warning("shares not read, weights stay as they are: %s", shares)
+    def _weigh(self, tree: slurm.FairTree | OpenQSEError) -> None:
+        if isinstance(tree, OpenQSEError):
+            log.warning("shares not read, weights stay as they are: %s", tree)
             return
-        self._set_shares(shares)
+        self._set_shares(tree)
 
     def _join(
         self, lease: Lease, address: Address, head: Header, body: dict[str, Any], slurm_us: int

@@ -14,7 +14,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import count
@@ -61,7 +61,7 @@ from openqse_agent.qpu.leases import Lease, LeaseTable
 from openqse_agent.qpu.maintenance import Maintenance, load
 from openqse_agent.qpu.queue import FairQueue, FifoQueue, Queue
 from openqse_agent.qpu.reports import MOST_ROWS, queue_rows, share_rows, wait_report
-from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, Entitlement, ShareTree
+from openqse_agent.qpu.shares import ShareTree
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
 
@@ -167,12 +167,11 @@ class QPUAgent:
             return FifoQueue()
         return FairQueue(self._shares, lead=self._config.lead, memory=self._config.memory)
 
-    def _set_shares(self, shares: Mapping[str, float]) -> None:
+    def _set_shares(self, tree: slurm.FairTree) -> None:
         """Takes over what Slurm's fair tree says."""
 
         def change() -> None:
-            accounts = {name: Entitlement("", round(1e6 * part)) for name, part in shares.items()}
-            self._shares.update(accounts, {}, DEFAULT_HALF_LIFE)
+            self._shares.update(tree.accounts, tree.users, tree.half_life)
             if isinstance(self._queue, FairQueue):
                 self._queue.renew_weights()
 

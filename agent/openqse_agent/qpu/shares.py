@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+from openqse_agent.slurm.client import AccountShare
 
 #: A node: ``("reservation", name)``, ``("account", name)`` or ``("user", account, name)``.
 Key: TypeAlias = tuple[str, ...]
@@ -18,19 +20,6 @@ Key: TypeAlias = tuple[str, ...]
 DEFAULT_HALF_LIFE = 7 * 86400.0
 #: The least part of the QPU time that is left to those without a reservation while they wait.
 _UNRESERVED = 0.01
-
-
-class Entitlement(NamedTuple):
-    """An account's place in the tree.
-
-    Attributes:
-        parent: the account above; empty at the top.
-        shares: raw shares among its siblings; None where its members compete at its parent's level
-            (Slurm's ``fairshare=parent``).
-    """
-
-    parent: str
-    shares: int | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +65,7 @@ class ShareTree:
 
     def __init__(self, half_life: float | None = DEFAULT_HALF_LIFE) -> None:
         self._decay = decay_per_second(half_life)
-        self._accounts: dict[str, Entitlement] = {}
+        self._accounts: dict[str, AccountShare] = {}
         self._users: dict[tuple[str, str], int | None] = {}
         self._reserved: dict[str, float] = {}
         self._siblings: dict[Key, int] = {}  # raw shares below a node, all together
@@ -84,7 +73,7 @@ class ShareTree:
 
     def update(
         self,
-        accounts: Mapping[str, Entitlement],
+        accounts: Mapping[str, AccountShare],
         users: Mapping[tuple[str, str], int | None],
         half_life: float | None,
     ) -> None:
@@ -108,10 +97,10 @@ class ShareTree:
         self._accounts = dict(accounts)
         self._users = dict(users)
         self._siblings = {}
-        for name, entitlement in accounts.items():
-            if entitlement.shares is not None:
+        for name, place in accounts.items():
+            if place.shares is not None:
                 above_key = self._level(name)
-                self._siblings[above_key] = self._siblings.get(above_key, 0) + entitlement.shares
+                self._siblings[above_key] = self._siblings.get(above_key, 0) + place.shares
         for account, user in users:
             level = self._level_of_user(account)
             key: Key = ("user", account, user)
@@ -184,8 +173,8 @@ class ShareTree:
             elif key:
                 users.setdefault((key[1], key[2]), 1)
         below: dict[str, list[str]] = {}
-        for name, entitlement in sorted(accounts.items()):
-            above = entitlement.parent if entitlement.parent in accounts else ""
+        for name, place in sorted(accounts.items()):
+            above = place.parent if place.parent in accounts else ""
             below.setdefault(above, []).append(name)
         found: list[ShareRow] = []
 
@@ -228,10 +217,10 @@ class ShareTree:
     def _upwards(self, account: str) -> Iterator[Key]:
         """The accounts that compete between a user and the top, from below."""
         while account:
-            entitlement = self._accounts.get(account, _STRANGER)
-            if entitlement.shares is not None:
+            place = self._accounts.get(account, _STRANGER)
+            if place.shares is not None:
                 yield "account", account
-            account = entitlement.parent
+            account = place.parent
 
     def _charged(self, account: str, user: str) -> Iterator[Key]:
         yield "user", account, user
@@ -250,6 +239,6 @@ class ShareTree:
 
 
 #: Who is not in the tree.
-_STRANGER = Entitlement("", 1)
+_STRANGER = AccountShare("", 1)
 #: Weight of who has no shares: next to nothing, and yet nobody starves.
 _NO_SHARES = 1e-3

@@ -3,6 +3,10 @@
 libslurm ends the process that loads it where it finds no configuration, and pyslurm keeps Python's
 interpreter lock while libslurm waits for slurmctld. So the agent never imports it: a worker process
 (``worker.py``) does, and is killed and replaced when it is late.
+
+Slurm's commands answer what pyslurm cannot: it does not know what associations have used, and it
+names a job of slurmdbd's by its number alone, which for the first of an array or of a heterogeneous
+job means all of them.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from openqse.errors import SlurmError
-from openqse_agent.slurm.client import Job, Reservation
+from openqse_agent.slurm.client import FairTree, Job, QPUUse, Reservation
+from openqse_agent.slurm.commands import Commands
 
 _WORKER = "openqse_agent.slurm.worker"
 
@@ -38,6 +43,7 @@ class Binding:
         if find_spec("pyslurm") is None:
             raise _error("pyslurm is not installed for this Python")
         self._timeout = timeout
+        self._commands = Commands(timeout)
         self._turn = threading.Lock()
         self._worker: _Worker | None = None
         self.version: str = self._ask({"version": True})
@@ -53,14 +59,13 @@ class Binding:
             return {}
         return {job["id"]: Job(**job) for job in self._ask({"jobs": wanted})}
 
-    def shares(self) -> dict[str, float]:
-        """Normalised shares (0 to 1) of each account in the fair tree, root left out.
+    def fair_tree(self) -> FairTree:
+        """The tree as slurmctld has it now, by Slurm's commands; see ``Commands``."""
+        return self._commands.fair_tree()
 
-        Raises:
-            SlurmError: slurmdbd, whom pyslurm asks for this, does not answer.
-        """
-        shares: dict[str, float] = self._ask({"shares": True})
-        return shares
+    def record_use(self, job_id: int, use: Mapping[str, QPUUse]) -> bool:
+        """Writes into the accounting what a job used, by Slurm's commands; see ``Commands``."""
+        return self._commands.record_use(job_id, use)
 
     def reservations(self) -> dict[str, Reservation]:
         """The reservations of licences that have not ended, by name.
@@ -171,6 +176,6 @@ def _error(message: str) -> SlurmError:
     return SlurmError(
         message,
         layer="slurmctld",
-        remedy="Check `scontrol ping`, slurmdbd and `import pyslurm` as the agent's user, or write"
+        remedy="Check `scontrol ping` and `import pyslurm` as the agent's user, or write"
         ' client = "commands" under [slurm]',
     )

@@ -16,8 +16,8 @@ def connect(kind: str, timeout: float) -> SlurmClient:
     """The client that a site's configuration asks for.
 
     Args:
-        kind: ``pyslurm``, ``commands``, or ``auto``: pyslurm where it is installed and both
-            questions are answered through it now, else Slurm's commands.
+        kind: ``pyslurm``, ``commands``, or ``auto``: pyslurm where it is installed and
+            slurmctld answers through it now, else Slurm's commands.
         timeout: seconds that a question may take.
 
     Raises:
@@ -41,7 +41,6 @@ def connect(kind: str, timeout: float) -> SlurmClient:
         binding = Binding(timeout)
         try:
             binding.jobs([1])  # Whether there is such a job does not matter.
-            binding.shares()
         except SlurmError:
             binding.close()
             raise

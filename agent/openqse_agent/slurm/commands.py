@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from openqse.errors import SlurmError
-from openqse_agent.slurm.client import Job, Reservation
+from openqse_agent.slurm import fair_tree, use_word
+from openqse_agent.slurm.client import FairTree, Job, QPUUse, Reservation
+from openqse_agent.slurm.processes import output, run, unreadable
 from openqse_agent.slurm.records import (
-    USE_PARENT,
-    Association,
-    account_shares,
     held_licences,
     is_running,
     listed_licences,
     reservation_end,
 )
 
-# The only variables of Slurm that say where slurmctld is; all others (SQUEUE_STATES,
-# SLURM_CLUSTERS, SLURM_TIME_FORMAT, ...) change what the commands answer.
-_KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER"})
-_SLURM = ("SLURM_", "SQUEUE_", "SSHARE_", "SCONTROL_", "SACKD_")
-
 # Slurm's NO_VAL and INFINITE of 32 bits, which releases before 23.02 print as they are.
 _NO_VALUE = 0xFFFFFFFE
 
+# Ends each field of sacct's, whose comments may have lines and bars of their own.
+_END = "\x1e"
+# sacctmgr writes a backtick for each of these.
+_QUOTES = "\"'"
+# Bytes that slurmdbd's database keeps of a comment; it cuts off the rest.
+_COMMENT_BYTES = 65535
+
 
 class Commands:
-    """Asks through ``squeue``, ``sshare`` and ``scontrol``, one process for each question.
+    """Asks through ``squeue``, ``sshare``, ``scontrol``, ``sacct`` and ``sacctmgr``.
 
     Args:
         timeout: seconds after which a command is killed.
@@ -51,31 +50,87 @@ class Commands:
             return {}
         # For a single id squeue has slurmctld look up that job; for more it gets them all.
         command = ["squeue", "--json", "--all", "--local", "--states=all"]
-        done = self._run([*command, "--jobs=" + ",".join(map(str, sorted(wanted)))])
+        done = run([*command, "--jobs=" + ",".join(map(str, sorted(wanted)))], self._timeout)
         if done.returncode and "Invalid job id" in done.stderr:
             return {}
-        text = _output(done)
+        text = output(done)
         try:
             # An array's or a heterogeneous job's id brings its other jobs with it, and 22.05
             # always brings all jobs.
             records = {_integer(record, "job_id"): record for record in json.loads(text)["jobs"]}
             return {id: _job(id, records[id]) for id in wanted & records.keys()}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            _unreadable("squeue --json", error, text)
+            unreadable("squeue --json", error, text)
 
-    def shares(self) -> dict[str, float]:
-        """Normalised shares (0 to 1) of each account in the fair tree, root left out.
+    def fair_tree(self) -> FairTree:
+        """The tree as slurmctld has it now, and how it lets usage decay.
 
         Raises:
             SlurmError: slurmctld does not answer, or its answer cannot be read.
         """
+        ends = time.monotonic() + self._timeout
         # Not --json, which is 5 KB for each user's row and unknown to releases before 23.11.
-        columns = "--format=Account,User,RawShares"
-        text = _output(self._run(["sshare", "--all", "--parsable2", "--noheader", columns]))
+        columns = f"--format={fair_tree.COLUMNS}"
+        rows = output(run(["sshare", "--all", "--parsable2", "--noheader", columns], self._timeout))
+        config = output(run(["scontrol", "show", "config"], ends - time.monotonic()))
         try:
-            return account_shares(_associations(text))
+            return fair_tree.read(rows, config)
         except ValueError as error:
-            _unreadable("sshare", error, text)
+            unreadable("sshare and scontrol show config", error, rows)
+
+    def record_use(self, job_id: int, use: Mapping[str, QPUUse]) -> bool:
+        """Has a job's record in the accounting say what it used, by QPU; ``use_word`` has the form.
+
+        It is said in AdminComment, or in SystemComment where AdminComment has quotes, which
+        sacctmgr would turn into backticks.
+
+        Returns:
+            Whether the record says so already. False: it was written now, and must be asked again
+            once the timeout of a call has passed, until it is true.
+
+        Raises:
+            SlurmError: slurmdbd does not answer or refuses, has no record of the job, or takes it
+                to run still; or no comment of the job can be added to.
+        """
+        ends = time.monotonic() + self._timeout
+        name, comments = self._accounted(job_id)
+        command = ["sacctmgr", "--immediate", "--quiet", "modify", "job", "where", f"jobid={name}"]
+        for column, comment in comments.items():
+            wanted = use_word.merged(comment, use)
+            if wanted == comment:
+                return True
+            if not set(wanted) & set(_QUOTES) and len(wanted.encode()) <= _COMMENT_BYTES:
+                output(run([*command, "set", f"{column}={wanted}"], ends - time.monotonic()))
+                return False
+        raise SlurmError(
+            f"the comments in the record of job {job_id} are too long, or have quotes, which"
+            " sacctmgr would change",
+            layer="slurmdbd",
+            remedy=f"Make the site's own text in {' or '.join(comments)} short, without quotes",
+        )
+
+    def _accounted(self, job_id: int) -> tuple[str, dict[str, str]]:
+        """The name of an ended job that means its record alone, and the comments there."""
+        command = ["sacct", "--local", "--allocations", "--noheader", "--parsable"]
+        columns = "--format=JobIDRaw,JobID,End,AdminComment,SystemComment"
+        text = output(
+            run([*command, f"--delimiter={_END}", columns, f"--jobs={job_id}"], self._timeout)
+        )
+        *fields, rest = text.split(_END)
+        if len(fields) % 5 or rest.strip():
+            unreadable("sacct", ValueError("a row has not five fields"), text)
+        # An array's or a heterogeneous job's id brings its other jobs with it, and of a job that
+        # was resized there is a record for each size, the last one at the end.
+        rows = zip(*[iter(fields)] * 5, strict=True)
+        mine = [row for row in rows if row[0].strip() == str(job_id)]
+        if not mine or mine[-1][2] == "Unknown":
+            raise SlurmError(
+                f"slurmdbd has {'no end' if mine else 'no record'} of job {job_id} yet",
+                layer="slurmdbd",
+                remedy="Try again later; `sacctmgr show runawayjobs` lists what it missed",
+            )
+        _, name, _, admin, system = mine[-1]
+        return name, {"AdminComment": admin, "SystemComment": system}
 
     def reservations(self) -> dict[str, Reservation]:
         """The reservations of licences that have not ended, by name.
@@ -84,12 +139,12 @@ class Commands:
             SlurmError: slurmctld does not answer, or its answer cannot be read.
         """
         # Not --json, which scontrol of releases before 23.02 does not know for reservations.
-        text = _output(self._run(["scontrol", "--oneliner", "show", "reservation"]))
+        text = output(run(["scontrol", "--oneliner", "show", "reservation"], self._timeout))
         try:
             found = (_reservation(line) for line in text.splitlines() if "=" in line)
             return {reservation.name: reservation for reservation in found if reservation.licences}
         except (ValueError, LookupError) as error:
-            _unreadable("scontrol show reservation", error, text)
+            unreadable("scontrol show reservation", error, text)
 
     def reserve(self, reservation: Reservation) -> None:
         """Has slurmctld hold licences back. Jobs that have them keep them.
@@ -107,7 +162,7 @@ class Commands:
             "starttime=now" if start <= time.time() else f"starttime=uts{int(start)}",
             "duration=infinite" if end is None else f"endtime=uts{int(end)}",
         ]
-        _output(self._run(command))
+        output(run(command, self._timeout))
 
     def release(self, name: str) -> None:
         """Ends a reservation; one that is gone already is none to end.
@@ -115,59 +170,9 @@ class Commands:
         Raises:
             SlurmError: slurmctld does not answer, or refuses.
         """
-        done = self._run(["scontrol", "delete", f"reservation={name}"])
+        done = run(["scontrol", "delete", f"reservation={name}"], self._timeout)
         if not (done.returncode and "reservation is invalid" in done.stderr):
-            _output(done)
-
-    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name in _KEPT or not name.startswith(_SLURM)
-        }
-        try:
-            return subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=self._timeout,
-                env=environment | {"LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"},
-            )
-        except subprocess.TimeoutExpired:
-            raise SlurmError(
-                f"{command[0]} did not end within {self._timeout:g} s and was killed",
-                layer="slurmctld",
-                remedy="Check with `scontrol ping` that slurmctld answers from this host",
-            ) from None
-        except OSError as error:
-            raise SlurmError(
-                f"{command[0]} cannot be started: {error.strerror}",
-                layer="slurmctld",
-                remedy=f"Install Slurm's client commands and put {command[0]} on the agent's PATH",
-            ) from error
-
-
-def _output(done: subprocess.CompletedProcess[str]) -> str:
-    if not done.returncode:
-        return done.stdout
-    said = " ".join(done.stderr.split())[-500:] or "no message"
-    raise SlurmError(
-        f"{done.args[0]} failed with exit code {done.returncode}: {said}",
-        layer="slurmctld",
-        remedy="Check with `scontrol ping` that slurmctld answers from this host, and that munged"
-        " and slurm.conf here are the cluster's",
-    )
-
-
-def _unreadable(what: str, error: Exception, text: str) -> NoReturn:
-    raise SlurmError(
-        f"the answer of {what} cannot be read ({type(error).__name__}: {error}); it begins"
-        f" {text[:80]!r}",
-        layer="slurmctld",
-        remedy="Run the command by hand as the agent's user; Slurm 22.05 to 26.05 are understood",
-    ) from error
+            output(done)
 
 
 def _reservation(line: str) -> Reservation:
@@ -203,6 +208,7 @@ def _job(id: int, record: Mapping[str, Any]) -> Job:
         end_time=(_number(record.get("end_time")) or None) if limited else None,
         restart_count=int(_number(record.get("restart_cnt")) or 0),
         leader=int(_number(record.get("het_job_id")) or record["job_id"]),
+        reservation=(record.get("resv_name") or "") if running else "",
     )
 
 
@@ -223,18 +229,3 @@ def _number(value: Any) -> float | None:
         return None
     number = float(value)
     return None if number >= _NO_VALUE else number
-
-
-def _associations(text: str) -> Iterator[Association]:
-    """The rows of ``sshare``, where a row's indent is its depth in the tree."""
-    path: list[int] = []
-    for id, line in enumerate(text.splitlines()):
-        indented, user, shares = line.split("|")
-        account = indented.lstrip()
-        depth = len(indented) - len(account)
-        if depth > len(path):
-            raise ValueError(f"{account} is indented deeper than its parent's child")
-        del path[depth:]
-        raw = USE_PARENT if shares == "parent" else int(shares or 0)
-        yield Association(id, path[-1] if path else None, account, user, raw)
-        path.append(id)

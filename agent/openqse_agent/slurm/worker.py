@@ -9,13 +9,11 @@ import json
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from openqse_agent.slurm.records import (
     ENDLESS,
-    Association,
-    account_shares,
     held_licences,
     is_running,
     listed_licences,
@@ -44,8 +42,6 @@ def _answer(question: dict[str, Any]) -> Any:
     if "jobs" in question:
         wanted = question["jobs"]
         return [_job(found) for found in _load(pyslurm, wanted) if found.id in wanted]
-    if "shares" in question:
-        return account_shares(_associations(pyslurm))
     if "reservations" in question:
         return [_reservation(r) for r in pyslurm.Reservations.load().values() if r.licenses]
     if "reserve" in question:
@@ -87,6 +83,7 @@ def _job(found: Any) -> dict[str, Any]:
         "end_time": found.end_time if found.time_limit else None,
         "restart_count": found.requeue_count,
         "leader": found.heterogeneous_id or found.id,
+        "reservation": (found.reservation or "") if running else "",
     }
 
 
@@ -120,14 +117,6 @@ def _release(pyslurm: Any, name: str) -> None:
     except pyslurm.RPCError as error:
         if error.errno != _UNKNOWN_RESERVATION:
             raise
-
-
-def _associations(pyslurm: Any) -> Iterator[Association]:
-    for row in pyslurm.db.Associations.load().values():
-        if row.cluster == pyslurm.settings.LOCAL_CLUSTER:
-            yield Association(
-                row.id, row.parent_account_id or None, row.account, row.user or "", row.shares or 0
-            )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from openqse_agent import keys
 from openqse_agent.config import AgentConfig, NodeConfig, QPUConfig
 from openqse_agent.node.loop import NodeAgent
 from openqse_agent.qpu.loop import QPUAgent
-from openqse_agent.slurm.client import Job, Reservation
+from openqse_agent.slurm.client import AccountShare, FairTree, Job, QPUUse, Reservation
 
 
 class ScriptedDevice:
@@ -89,6 +89,7 @@ class ScriptedSlurm:
         self.known: dict[int, Job] = {}
         self.questions: list[list[int]] = []
         self.reserved: dict[str, Reservation] = {}
+        self.recorded: dict[int, dict[str, QPUUse]] = {}
         self.down = False
 
     def submit(
@@ -115,8 +116,21 @@ class ScriptedSlurm:
         self._answer()
         return {i: self.known[i] for i in self.questions[-1] if i in self.known}
 
-    def shares(self) -> dict[str, float]:
-        return {"chem": 0.75, "ml": 0.25}
+    def fair_tree(self) -> FairTree:
+        return FairTree(
+            half_life=None,
+            reset_period="NONE",
+            accounts={"chem": AccountShare("", 3), "ml": AccountShare("", 1)},
+            users={("chem", "alice"): 1, ("ml", "bob"): 1},
+            usage={},
+        )
+
+    def record_use(self, job_id: int, use: Mapping[str, QPUUse]) -> bool:
+        self._answer()
+        said = self.recorded.setdefault(job_id, {})
+        already = said == said | dict(use)
+        said.update(use)
+        return already
 
     def reservations(self) -> dict[str, Reservation]:
         self._answer()

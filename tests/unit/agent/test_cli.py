@@ -364,6 +364,7 @@ def test_the_share_report_is_a_tree(reported: str, capsys: pytest.CaptureFixture
         "chem          0.000010",
         " chem  alice  0.000010",
         "ml            0.000000",
+        " ml    bob    0.000000",
     ]
     assert cli.main(["share", "emu0", "--json", "--user=alice", reported]) == 0
     (row,) = json.loads(capsys.readouterr().out)

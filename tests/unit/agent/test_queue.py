@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqse_agent.qpu.queue import INTERACTIVE_RUN, FairQueue, FifoQueue, Owner, Queue
-from openqse_agent.qpu.shares import Entitlement, ShareTree
+from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.slurm.client import AccountShare
 
 checked = settings(max_examples=60, deadline=None)
 numbers = count()
@@ -33,7 +34,7 @@ def task(account: str, job: str = "", **more: object) -> Task:
 
 def tree(**weights: int) -> ShareTree:
     shares = ShareTree(half_life=None)
-    shares.update({name: Entitlement("", w) for name, w in weights.items()}, {}, None)
+    shares.update({name: AccountShare("", w) for name, w in weights.items()}, {}, None)
     return shares
 
 
@@ -160,10 +161,10 @@ def test_sub_accounts_share_what_their_account_has() -> None:
     shares = ShareTree(None)
     shares.update(
         {
-            "physics": Entitlement("", 3),
-            "ml": Entitlement("", 1),
-            "hot": Entitlement("physics", 1),
-            "cold": Entitlement("physics", 2),
+            "physics": AccountShare("", 3),
+            "ml": AccountShare("", 1),
+            "hot": AccountShare("physics", 1),
+            "cold": AccountShare("physics", 2),
         },
         {},
         None,
@@ -323,7 +324,7 @@ def test_new_weights_count_from_now_on() -> None:
         queue.push(task("a"))
         queue.push(task("b"))
     serve(queue, 100)
-    shares.update({"a": Entitlement("", 3), "b": Entitlement("", 1)}, {}, None)
+    shares.update({"a": AccountShare("", 3), "b": AccountShare("", 1)}, {}, None)
     queue.renew_weights()
     assert abs(service(serve(queue, 200))["a"] - 150) <= 2
 

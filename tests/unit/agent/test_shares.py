@@ -1,4 +1,4 @@
-"""Entitlement and decayed usage."""
+"""Entitlements and decayed usage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openqse_agent.qpu.shares import Entitlement, ShareTree, decay_per_second
+from openqse_agent.qpu.shares import ShareTree, decay_per_second
+from openqse_agent.slurm.client import AccountShare
 
 DAY = 86400.0
 
@@ -15,10 +16,10 @@ def site() -> ShareTree:
     shares = ShareTree(DAY)
     shares.update(
         {
-            "physics": Entitlement("", 3),
-            "ml": Entitlement("", 1),
-            "hot": Entitlement("physics", 1),
-            "crew": Entitlement("physics", None),
+            "physics": AccountShare("", 3),
+            "ml": AccountShare("", 1),
+            "hot": AccountShare("physics", 1),
+            "crew": AccountShare("physics", None),
         },
         {("ml", "mia"): 1, ("hot", "hal"): 2, ("hot", "ann"): 6, ("crew", "cas"): 3},
         DAY,
@@ -76,7 +77,7 @@ def test_strangers_have_one_share_at_the_top() -> None:
 
 def test_nobody_has_no_weight_at_all() -> None:
     shares = ShareTree(None)
-    shares.update({"none": Entitlement("", 0)}, {("none", "u"): 0}, None)
+    shares.update({"none": AccountShare("", 0)}, {("none", "u"): 0}, None)
     assert shares.weight(("account", "none")) > 0
     assert shares.weight(("user", "none", "u")) > 0
 
@@ -116,4 +117,4 @@ def test_reservations_leave_something_to_the_others() -> None:
 
 def test_an_account_above_itself_is_refused() -> None:
     with pytest.raises(ValueError, match="above itself"):
-        ShareTree().update({"a": Entitlement("b", 1), "b": Entitlement("a", 1)}, {}, None)
+        ShareTree().update({"a": AccountShare("b", 1), "b": AccountShare("a", 1)}, {}, None)

@@ -18,12 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract import agree, fails, holds_back, tells
+from contract import agree, fails, holds_back, records_use, tells
 
 from openqse.errors import ConfigurationError, SlurmError
 from openqse_agent.slurm.binding import Binding
 from openqse_agent.slurm.choice import connect
-from openqse_agent.slurm.client import Job, Reservation, SlurmClient
+from openqse_agent.slurm.client import (
+    AccountShare,
+    FairTree,
+    Job,
+    QPUUse,
+    Reservation,
+    SlurmClient,
+)
 from openqse_agent.slurm.commands import Commands
 
 HERE = Path(__file__).parent
@@ -56,12 +63,42 @@ RECORDED = {
         replace(JOB, id=17, licences={}),  # its other component
         replace(PENDING, id=18, end_time=1795408533),
         replace(PENDING, id=19, state="COMPLETED", end_time=1795408294),
-        replace(JOB, id=20, licences={"qpu_emu0": 1}, end_time=1795408414),
+        replace(JOB, id=20, licences={"qpu_emu0": 1}, end_time=1795408414, reservation="r1"),
     )
 }
-# chem has 3 of root's 5 shares; below it organic's 2 compete with the 4 of bob, a member of pool:
-# pool has none of its own (fairshare=parent).
-SHARES = {"chem": 3 / 5, "organic": 3 / 5 * 2 / 6, "pool": 3 / 5 * 4 / 6, "ml": 1 / 5}
+TREE = FairTree(
+    half_life=7 * 86400.0,
+    reset_period="NONE",
+    accounts={
+        "chem": AccountShare("", 3),
+        "organic": AccountShare("chem", 2),
+        "pool": AccountShare("chem", None),
+        "ml": AccountShare("", 1),
+    },
+    users={
+        ("root", "root"): 1,
+        ("chem", "alice"): 1,
+        ("organic", "alice"): 1,  # by an association for each of two partitions
+        ("pool", "alice"): None,
+        ("pool", "bob"): 4,
+        ("ml", "bob"): 1,
+    },
+    usage={
+        ("root", ""): 687,
+        ("root", "root"): 0,
+        ("chem", ""): 421,
+        ("chem", "alice"): 319,
+        ("organic", ""): 10,
+        ("organic", "alice"): 7 + 2,
+        ("pool", ""): 4,
+        ("pool", "alice"): 0,
+        ("pool", "bob"): 4,
+        ("ml", ""): 265,
+        ("ml", "bob"): 265,
+    },
+)
+EMU0 = {"emu0": QPUUse(12.5, 40, 4000, 3.25)}
+SAID0 = "openqse:qpu_time/emu0=12.5,tasks/emu0=40,shots/emu0=4000,waited/emu0=3.25"
 
 
 class Slurm:
@@ -70,7 +107,12 @@ class Slurm:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.answer("squeue-24.11.json")
-        shutil.copy(ANSWERS / "sshare-24.11.txt", directory / "sshare.txt")
+        for recorded, name in (
+            ("sshare-24.11.txt", "sshare.txt"),
+            ("config-24.11.txt", "config.txt"),
+            ("sacct-24.11.json", "sacct.json"),
+        ):
+            shutil.copy(ANSWERS / recorded, directory / name)
 
     def answer(self, recorded: str) -> None:
         shutil.copy(ANSWERS / recorded, self._directory / "squeue.json")
@@ -83,6 +125,26 @@ class Slurm:
 
     def shares(self, text: str) -> None:
         (self._directory / "sshare.txt").write_text(text)
+
+    def config(self, text: str) -> None:
+        (self._directory / "config.txt").write_text(text)
+
+    def comments(self, job: int) -> list[tuple[str, str]]:
+        """The admin and the system comment of each record of a job in the accounting."""
+        rows = json.loads((self._directory / "sacct.json").read_text())
+        mine = [row for row in rows if row["JobIDRaw"] == str(job)]
+        return [(row["AdminComment"], row["SystemComment"]) for row in mine]
+
+    def comment(self, job: int, **comments: str) -> None:
+        """Has the records of a job say this."""
+        path = self._directory / "sacct.json"
+        rows = json.loads(path.read_text())
+        changed = [row | comments if row["JobIDRaw"] == str(job) else row for row in rows]
+        path.write_text(json.dumps(changed))
+
+    def overtake(self, text: str) -> None:
+        """Another, who has read the records, writes this right after the next who writes."""
+        (self._directory / "overtaken").write_text(text)
 
     def reserved(self, **reservation: Any) -> None:
         """Has it know one reservation, of whatever kind."""
@@ -160,8 +222,85 @@ def test_alternatives_alone_say_nothing_of_what_is_held(slurm: Slurm, client: Sl
     assert client.jobs([14]) == {14: replace(JOB, licences={})}
 
 
-def test_shares_are_of_the_whole_tree(client: SlurmClient) -> None:
-    assert client.shares() == pytest.approx(SHARES)
+def test_tells_the_fair_tree_as_it_is(client: SlurmClient) -> None:
+    assert client.fair_tree() == TREE
+
+
+@pytest.mark.parametrize("before", ["", "paid by  grant 7\n(see |wiki|)"])
+def test_clients_of_several_qpus_record_the_use_of_one_job(
+    slurm: Slurm, make: Make, before: str
+) -> None:
+    slurm.comment(116, AdminComment=before)
+    records_use(make(PATIENCE), make(PATIENCE), 116, lambda: slurm.comments(116)[0][0])
+
+
+def test_the_use_of_one_who_was_overtaken_is_written_again(
+    slurm: Slurm, client: SlurmClient
+) -> None:
+    other = SAID0.replace("emu0", "emu1")
+    slurm.overtake(other)
+    assert not client.record_use(116, EMU0)
+    assert slurm.comments(116) == [(other, "")]
+    assert not client.record_use(116, EMU0)
+    assert client.record_use(116, EMU0)
+    assert slurm.comments(116) == [(f"{other},{SAID0.removeprefix('openqse:')}", "")]
+
+
+@pytest.mark.parametrize("job", [114, 117], ids=["last of an array", "first of a het job"])
+def test_no_other_job_of_that_id_is_written_to(slurm: Slurm, client: SlurmClient, job: int) -> None:
+    client.record_use(job, EMU0)
+    for id in (114, 115, 116, 117, 118):
+        assert slurm.comments(id) == [(SAID0 if id == job else "", "")]
+
+
+def test_each_record_of_a_resized_job_says_the_same(slurm: Slurm, client: SlurmClient) -> None:
+    assert not client.record_use(127, EMU0)
+    assert client.record_use(127, EMU0)
+    assert slurm.comments(127) == [(SAID0, ""), (SAID0, "")]
+
+
+def test_a_comment_with_quotes_is_left_and_the_other_one_taken(
+    slurm: Slurm, client: SlurmClient
+) -> None:
+    assert not client.record_use(120, EMU0)
+    assert client.record_use(120, EMU0)
+    assert slurm.comments(120) == [('{"a": "b"}', SAID0)]
+
+
+@pytest.mark.parametrize("text", ["it's", "x" * 65500])
+def test_a_record_that_cannot_be_added_to_is_left(
+    slurm: Slurm, client: SlurmClient, text: str
+) -> None:
+    slurm.comment(116, AdminComment=text, SystemComment=text)
+    error = fails(lambda: client.record_use(116, EMU0), PATIENCE, "slurmdbd")
+    assert "AdminComment or SystemComment" in error.remedy
+    assert slurm.comments(116) == [(text, text)]
+
+
+@pytest.mark.parametrize(("job", "said"), [(UNKNOWN, "no record"), (119, "no end")])
+def test_a_job_that_has_not_ended_for_slurmdbd_is_told(
+    client: SlurmClient, job: int, said: str
+) -> None:
+    error = fails(lambda: client.record_use(job, EMU0), PATIENCE, "slurmdbd")
+    assert said in error.message
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("slurmdbd down", "Connection refused"),
+        ("refused", "privilege"),
+        ("garbage", "cannot be read"),
+    ],
+)
+def test_a_use_that_cannot_be_recorded_is_told_and_nothing_is_written(
+    slurm: Slurm, client: SlurmClient, fault: str, said: str
+) -> None:
+    slurm.fault(fault)
+    assert said in fails(lambda: client.record_use(116, EMU0), PATIENCE, "slurmdbd").message
+    slurm.fault("")
+    assert slurm.comments(116) == [("", "")]
+    assert not client.record_use(116, EMU0)
 
 
 def test_holds_licences_back_and_gives_them_back(client: SlurmClient) -> None:
@@ -199,7 +338,7 @@ def test_a_fault_is_told_and_passes(
     for question in (
         lambda: client.jobs([14]),
         lambda: client.jobs([14, 16]),
-        client.shares,
+        client.fair_tree,
         client.reservations,
     ):
         error = fails(question, PATIENCE)
@@ -212,8 +351,10 @@ def test_an_answer_that_does_not_come_is_given_up_at_the_deadline(slurm: Slurm, 
     client = make(1.0)
     slurm.fault("hang")
     assert "1 s" in fails(lambda: client.jobs([14]), within=2.0).message
+    fails(client.fair_tree, within=2.0)
+    fails(lambda: client.record_use(116, EMU0), within=2.0, layer="slurmdbd")
     slurm.fault("")
-    assert client.shares() == pytest.approx(SHARES)
+    assert client.fair_tree() == TREE
 
 
 def test_threads_may_ask_at_once(client: SlurmClient) -> None:
@@ -231,10 +372,12 @@ def test_other_releases_are_read(slurm: Slurm, release: str) -> None:
     jobs = Commands(PATIENCE).jobs([2, 14, 18])
     running = jobs[14]
     assert (running.running, running.end_time, running.restart_count) == (True, 1795408413, 2)
+    assert running.reservation == "r1"
     assert running.licences["qpu_emu1"] == 1
     unlimited = jobs[2]
     assert (unlimited.end_time, unlimited.licences) == (None, {})
     assert (unlimited.uid, unlimited.user, unlimited.account) == (2009, "2009", "")
+    assert unlimited.reservation == ""
     assert not jobs[18].running
     assert jobs[18].licences == {}
 
@@ -267,10 +410,25 @@ def test_a_record_that_cannot_be_read_is_an_error(slurm: Slurm, changed: Mapping
     assert "squeue --json cannot be read" in error.message
 
 
-@pytest.mark.parametrize("text", ["root||\n  chem||1\n", "root||\n chem|1\n", "root||\n a||x\n"])
-def test_shares_that_cannot_be_read_are_an_error(slurm: Slurm, text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["", "root|||0\n  chem||1|0\n", "root|||0\n chem|1|0\n", "root|||0\n a||x|0\n"],
+)
+def test_a_tree_that_cannot_be_read_is_an_error(slurm: Slurm, text: str) -> None:
     slurm.shares(text)
-    assert "sshare cannot be read" in fails(Commands(PATIENCE).shares, PATIENCE).message
+    assert "cannot be read" in fails(Commands(PATIENCE).fair_tree, PATIENCE).message
+
+
+def test_a_cluster_without_multifactor_priority_forgets_in_a_week(slurm: Slurm) -> None:
+    slurm.config("PriorityType            = priority/basic\n")
+    tree = Commands(PATIENCE).fair_tree()
+    assert (tree.half_life, tree.reset_period) == (7 * 86400, "NONE")
+
+
+def test_a_configuration_without_half_life_is_an_error(slurm: Slurm) -> None:
+    slurm.config("PriorityType            = priority/multifactor\n")
+    error = fails(Commands(PATIENCE).fair_tree, PATIENCE)
+    assert "PriorityDecayHalfLife" in error.message
 
 
 def test_the_users_settings_do_not_change_the_answer(
@@ -298,7 +456,7 @@ def test_libslurm_may_end_the_process_that_loads_it(
     client = binding(PATIENCE)
     slurm.fault("fatal")
     assert "ended" in fails(lambda: client.jobs([14]), PATIENCE).message
-    assert "ended" in fails(client.shares, PATIENCE).message
+    assert "ended" in fails(client.reservations, PATIENCE).message
     slurm.fault("")
     assert client.jobs([14]) == {14: JOB}
 
@@ -357,7 +515,6 @@ def test_auto_takes_pyslurm_where_it_answers(
     [
         ("fatal", "the process that loads pyslurm ended"),
         ("down", "Unable to contact slurm controller"),
-        ("slurmdbd down", "Failed to get Association data from slurmdbd"),
     ],
 )
 def test_auto_takes_the_commands_where_pyslurm_does_not_answer(

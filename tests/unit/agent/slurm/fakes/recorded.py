@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ DIRECTORY = Path(os.environ["FAKE_SLURM"])
 
 
 def fault() -> str:
-    """``down``, ``slurmdbd down``, ``hang``, ``garbage``, ``fatal`` or nothing, at this moment."""
+    """What is wrong at this moment, or nothing.
+
+    ``down``, ``slurmdbd down``, ``refused``, ``hang``, ``garbage`` or ``fatal``.
+    """
     path = DIRECTORY / "fault"
     return path.read_text() if path.exists() else ""
 
@@ -83,3 +87,35 @@ def release(name: str) -> None:
     if left == reservations():
         raise Refused(2053, "Requested reservation is invalid")
     _write(left)
+
+
+# Accounting, as measured with Slurm 24.11.
+
+
+def accounting() -> list[dict[str, str]]:
+    """The records of slurmdbd, by sacct's columns."""
+    found: list[dict[str, str]] = json.loads((DIRECTORY / "sacct.json").read_text())
+    return found
+
+
+def accounted(id: str) -> list[dict[str, str]]:
+    """What slurmdbd finds by an id: a job, or all of an array or a heterogeneous job."""
+    return [
+        row
+        for row in accounting()
+        if id in (row["JobIDRaw"], row["JobID"], *re.split(r"[_+]", row["JobID"])[:1])
+    ]
+
+
+def comment(id: str, column: str, text: str) -> None:
+    """Sets a comment; then another, who had read the records before, may write what it has."""
+    rows = accounting()
+    modified = [row for row in rows if row in accounted(id)]
+    if not modified:
+        raise SystemExit("sacctmgr: error: Request didn't affect anything")
+    late = DIRECTORY / "overtaken"
+    said = late.read_text() if late.exists() else text
+    late.unlink(missing_ok=True)
+    for row in modified:
+        row[column] = re.sub("[\"']", "`", said)[:65535]
+    (DIRECTORY / "sacct.json").write_text(json.dumps(rows))

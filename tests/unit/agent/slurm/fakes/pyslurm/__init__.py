@@ -1,4 +1,4 @@
-"""The part of pyslurm 24.11 and 25.11 that the agents use, answering recorded jobs and shares."""
+"""The part of pyslurm 24.11 and 25.11 that the agents use, answering recorded jobs."""
 
 import os
 import sys
@@ -14,8 +14,6 @@ __version__ = "25.11.2"
 if recorded.fault() == "fatal":
     print("fatal: Could not establish a configuration source", file=sys.stderr)
     os._exit(1)
-
-settings = SimpleNamespace(LOCAL_CLUSTER="openqse")
 
 
 class RPCError(Exception):
@@ -50,6 +48,7 @@ def _job(record: dict[str, Any]) -> SimpleNamespace:
         end_time=recorded.number(record["end_time"]) or None,
         time_limit=recorded.number(record["time_limit"]),
         requeue_count=record["restart_cnt"],
+        reservation=record["resv_name"] or None,
         heterogeneous_id=recorded.number(record.get("het_job_id")) or None,
     )
     if "licenses_allocated" in record:
@@ -125,33 +124,3 @@ class Reservations:
             )
             for each in recorded.reservations()
         }
-
-
-def _associations() -> Any:
-    _fail()
-    if recorded.fault() == "slurmdbd down":
-        raise RPCError(-1, "Failed to get Association data from slurmdbd")
-    lines = (recorded.DIRECTORY / "sshare.txt").read_text().splitlines()
-    rows = []
-    path: list[int] = []
-    for id, line in enumerate(lines, 1):
-        account, user, shares = line.split("|")
-        del path[len(account) - len(account.lstrip()) :]
-        row = SimpleNamespace(
-            cluster="openqse",
-            id=id,
-            parent_account_id=path[-1] if path else 0,
-            account=account.strip(),
-            user=user or None,
-            shares=0x7FFFFFFF if shares == "parent" else int(shares or 1),
-        )
-        path.append(id)
-        if recorded.fault() == "garbage" and id == 1:
-            continue
-        rows.append(row)
-    # slurmdbd has other clusters' associations too, whose accounts may have the same names.
-    rows.append(SimpleNamespace(**{**vars(rows[2]), "id": 999, "cluster": "other", "shares": 77}))
-    return {row.id: row for row in rows}
-
-
-db = SimpleNamespace(Associations=SimpleNamespace(load=_associations))
