@@ -136,6 +136,7 @@ class Connection:
         self._listening = 0
         self._outbox: deque[tuple[zmq.Socket[bytes], list[Frame]]] = deque()
         self._pending: dict[bytes, _Pending] = {}
+        self._process = 0  # this one, as the node agent knows it
         self._uplinks: dict[str, _Uplink] = {}
         self._last_asked = time.monotonic()
         self._node_asked: float | None = None
@@ -175,6 +176,7 @@ class Connection:
         head, body = decode_header(frames), decode_body(frames)
         if head.kind == Kind.ERROR:
             raise from_wire(body)
+        self._process = body["process"]
         for entry in body["leases"]:
             lease = Lease(
                 entry["id"], entry["qpu"], entry["slots"], entry["mode"], entry["generation"]
@@ -253,6 +255,7 @@ class Connection:
                 limit="MAX_PROGRAM_BYTES",
             )
         body, buffers = encode_work(work, request.program.encoded if new else None)
+        body["process"] = self._process
         if uplink.taken:
             body["taken"], uplink.taken, uplink.taken_size = uplink.taken, [], 0
         left = 0.0

@@ -28,6 +28,10 @@ TRANSPORT_HEARTBEAT_MS = 1000
 #: Messages that wait in an agent's socket to be read. Beyond them whoever sends has to wait.
 MESSAGES_UNREAD = 1000
 
+#: Connections of a job to one of its sockets on a node. Who greets beyond them is told; at twice as
+#: many, the process that has the most loses one.
+CONNECTIONS_PER_JOB = 1024
+
 #: Messages that wait in an agent's socket for somebody to read them. What is beyond is dropped; a
 #: client that lacks a result asks for it.
 MESSAGES_UNSENT = 65536

@@ -14,7 +14,6 @@ import secrets
 import shutil
 import signal
 import socket
-import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,8 +46,9 @@ from openqse.wire.messages import Header, Kind, header
 from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.node import hooks
+from openqse_agent.node.fronts import Front, credentials, give, has_ended
 from openqse_agent.node.records import Records
-from openqse_agent.node.relays import Relay, bind_private, give
+from openqse_agent.node.relays import Relay
 from openqse_agent.node.sessions import Attaching, Holding, Job
 from openqse_agent.node.uplinks import Uplink
 from openqse_agent.notify import Notifier
@@ -106,13 +106,13 @@ class _Door:
 
     job: Job
     directory: Path
-    router: zmq.Socket[bytes]
+    front: Front
     relays: dict[str, Relay] = field(default_factory=dict)
     revoked: dict[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
-        return str(self.directory / hooks.SOCKET)
+        return str(self.front.path)
 
 
 class NodeAgent:
@@ -148,9 +148,6 @@ class NodeAgent:
         self._staging.mkdir(mode=0o700)
         self._stopped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._watch(self._stopped, lambda: None)
-        self._zap = self._context.socket(zmq.REP)
-        self._zap.bind("inproc://zeromq.zap.01")
-        self._watch(self._zap, partial(self._authenticate, self._zap))
         self._uplinks: dict[str, Uplink] = {}
         for qpu in site.qpus.values():
             uplink = self._uplinks[qpu.name] = Uplink(
@@ -258,7 +255,7 @@ class NodeAgent:
             log.error("a hook request could not be accepted: %s", error)
             return
         connection.setblocking(False)
-        _, uid, _ = _peer_credentials(connection)
+        _, uid, _ = credentials(connection)
         if uid not in (0, os.geteuid()):
             log.warning("refused a hook request from uid %d", uid)
             connection.close()
@@ -467,45 +464,44 @@ class NodeAgent:
     def _open_door(self, job: Job) -> _Door:
         directory = self._directory(job.id)
         directory.mkdir(mode=0o700)
-        router = self._context.socket(zmq.ROUTER)
         try:
-            limits.apply(router)
-            router.setsockopt(zmq.ZAP_DOMAIN, str(job.id).encode())
-            door = _Door(job, directory, router)
-            bind_private(router, directory / hooks.SOCKET, self._staging, job.uid, job.gid)
+            front = self._open_front(job, directory / hooks.SOCKET)
             os.chown(directory, job.uid, job.gid)  # last: until now nobody else can enter
         except BaseException:
-            router.close()
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        self._doors[job.id] = door
-        self._watch(router, lambda: self._from_ranks(door))
+        door = self._doors[job.id] = _Door(job, directory, front)
+        self._watch(front.router, lambda: self._from_ranks(door))
         return door
 
     def _open_relay(self, door: _Door, qpu: str) -> None:
-        job = door.job
-        relay = door.relays[qpu] = Relay(
-            path=door.directory / f"{qpu}.sock",
-            staging=self._staging,
-            uid=job.uid,
-            gid=job.gid,
-            domain=str(job.id).encode(),
-            endpoint=self._site.qpu(qpu).endpoint,
-            identity=self._identity,
-            pair=self._pair,
-            server_key=self._uplinks[qpu].server_key,
+        front = self._open_front(door.job, door.directory / f"{qpu}.sock")
+        uplink = self._uplinks[qpu]
+        door.relays[qpu] = Relay(
+            front, door.job.id, uplink.qpu.endpoint, self._identity, self._pair, uplink.server_key
         )
-        self._watch(relay.zap, partial(self._authenticate, relay.zap))
+
+    def _open_front(self, job: Job, path: Path) -> Front:
+        front = Front(path, self._staging, job.id, job.uid, job.gid)
+        for ready, handler in front.handlers.items():
+            self._watch(ready, handler)
+        return front
+
+    def _unwatch_front(self, front: Front) -> None:
+        for ready in front.handlers:
+            self._unwatch(ready)
 
     def _close_relay(self, relay: Relay) -> None:
-        self._unwatch(relay.zap)
+        self._unwatch_front(relay.front)
         relay.close()
 
     def _close_sockets(self, door: _Door) -> None:
         for relay in door.relays.values():
             self._close_relay(relay)
-        self._unwatch(door.router)
-        door.router.close()
+        self._unwatch_front(door.front)
+        self._unwatch(door.front.router)
+        door.front.router.close(linger=0)
+        door.front.close()
 
     def _close_door(self, door: _Door) -> None:
         self._records.remove(door.job.id)  # first: what is not recorded is not held
@@ -569,29 +565,20 @@ class NodeAgent:
 
     # --- the ranks' side -------------------------------------------------------------------------
 
-    def _authenticate(self, zap: zmq.Socket[bytes]) -> None:
-        """Answers libzmq's question whether a peer may speak on a job's socket (ZAP, RFC 27)."""
-        _, request, domain, address, *_ = zap.recv_multipart()
-        door = self._doors.get(int(domain or b"0"))
-        fields = address.decode(errors="replace").split(":")  # localhost:UID:GID:PID
-        uid = int(fields[1]) if len(fields) == 4 and fields[1].isdigit() else -1
-        allowed = door is not None and uid in (door.job.uid, 0)
-        if not allowed:
-            log.warning("refused a session of uid %d with job %s", uid, domain.decode())
-        status = [b"200", b"OK"] if allowed else [b"400", b"not the job's user"]
-        zap.send_multipart([b"1.0", request, *status, b"", b""])
-
     def _from_ranks(self, door: _Door) -> None:
-        router = door.router
+        router = door.front.router
         for _ in range(_DRAIN):
             try:
-                session, *frames = router.recv_multipart(zmq.NOBLOCK)
+                first = router.recv(zmq.NOBLOCK, copy=False)  # only a frame tells who sent it
+                session, frames = first.bytes, router.recv_multipart()
             except zmq.ZMQError:  # nothing more, or closed by an answer to the last one
                 return
             try:
                 head = decode_header(frames)
                 if head.kind == Kind.HELLO:
-                    router.send_multipart([session, *self._welcome(door, head)])
+                    process = int(first.get("User-Id"))
+                    door.front.admit(process)
+                    router.send_multipart([session, *self._welcome(door, head, process)])
                 elif head.kind == Kind.PING:
                     router.send_multipart([session, *self._pong(door, head)])
                 else:
@@ -613,7 +600,7 @@ class NodeAgent:
             raise NoLease(reason, layer="QPU agent", remedy="Submit the job again")
         return door.job.by_lease(lease)
 
-    def _welcome(self, door: _Door, head: Header) -> list[Frame]:
+    def _welcome(self, door: _Door, head: Header, process: int) -> list[Frame]:
         leases = [
             {
                 "id": holding.lease,
@@ -622,13 +609,14 @@ class NodeAgent:
                 "mode": holding.mode,
                 "generation": holding.generation,
                 "capabilities": holding.capabilities,
-                "socket": str(door.relays[holding.qpu].path),
+                "socket": str(door.relays[holding.qpu].front.path),
             }
             for holding in door.job.holdings.values()
         ]
         body = {
             "job_id": door.job.id,
             "node": self._name,
+            "process": process,
             "window": self._window,
             "leases": leases,
         }
@@ -679,6 +667,11 @@ class NodeAgent:
         uplink.beaten()
         generations: dict[str, int] = body["leases"]
         revoked: dict[str, str] = body["revoked"]
+        uplink.gone = {
+            lease: ended
+            for lease, processes in body["processes"].items()
+            if (ended := list(filter(has_ended, processes)))
+        }
         for door in list(self._doors.values()):
             holding = door.job.holdings.get(uplink.qpu.name)
             if holding is None:
@@ -694,13 +687,6 @@ class NodeAgent:
                     self._records.write(door.job)
                 else:
                     self._close_door(door)
-
-
-def _peer_credentials(connection: socket.socket) -> tuple[int, int, int]:
-    """Process, user and group id of a Unix socket's other end."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, uid, gid = struct.unpack("3i", raw)
-    return pid, uid, gid
 
 
 def main(argv: list[str] | None = None) -> int:

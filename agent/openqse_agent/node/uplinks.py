@@ -23,7 +23,12 @@ LOST_AFTER = 4.0
 
 
 class Uplink:
-    """The node agent's own connection to one QPU agent; tasks have theirs (``relays``)."""
+    """The node agent's own connection to one QPU agent; tasks have theirs (``relays``).
+
+    Attributes:
+        gone: by lease, processes on this node that the QPU agent owes something and that have
+            ended; the next heartbeat says so.
+    """
 
     def __init__(
         self, context: zmq.Context[Any], qpu: SiteQPU, identity: bytes, pair: Pair
@@ -39,6 +44,7 @@ class Uplink:
         self._beating_at_rest = False
         self.lost = False
         self.complaint = ""
+        self.gone: dict[str, list[int]] = {}
         self.socket = self._connect()
 
     def _connect(self) -> zmq.Socket[bytes]:
@@ -75,7 +81,8 @@ class Uplink:
         if now - self._last_beat >= HEARTBEAT_EVERY and not (empty and self._at_rest):
             self._last_beat = now
             self._beating_at_rest = empty
-            self.say(Kind.HEARTBEAT, b"", {"leases": leases, "asking": asking})
+            gone, self.gone = self.gone, {}
+            self.say(Kind.HEARTBEAT, b"", {"leases": leases, "asking": asking, "gone": gone})
 
     def beaten(self) -> None:
         """The QPU agent has answered a heartbeat: an empty one need not be repeated."""

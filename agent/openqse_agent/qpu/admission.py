@@ -51,6 +51,8 @@ class Admission:
         capabilities: of the device, for the node agents to pass on.
         on_end: told of every lease that ends, and why.
         set_shares: told of the fair tree.
+        processes: those on a node that are owed something under a lease.
+        on_gone: told of processes that have ended: of the lease, the node, and their ids.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class Admission:
         send: Callable[[Address, list[Frame]], None],
         on_end: Callable[[Lease, str], None],
         set_shares: Callable[[slurm.FairTree], None],
+        processes: Callable[[Lease, str], list[int]],
+        on_gone: Callable[[Lease, str, list[int]], None],
     ) -> None:
         self._qpu = qpu
         self._leases = leases
@@ -77,6 +81,8 @@ class Admission:
         self._send = send
         self._on_end = on_end
         self._set_shares = set_shares
+        self._processes = processes
+        self._on_gone = on_gone
         self._joining: dict[int, list[tuple[Address, Header, dict[str, Any]]]] = {}
         self._ended: OrderedDict[str, str] = OrderedDict()
         self._shares_read = -_SHARES_FOR
@@ -317,14 +323,20 @@ class Admission:
             log.error("a change of lease %s is not recorded: %s", lease.id, error)
 
     def heartbeat(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        """Takes in all that a node holds (generations by lease) and which jobs it asks for."""
-        claims, asking = body.get("leases"), body.get("asking")
+        """Takes in all that a node holds (generations by lease), which jobs it asks for, and which
+        of the processes named to it have gone; names those that are owed something."""
+        claims, asking, gone = body.get("leases"), body.get("asking"), body.get("gone", {})
         if not isinstance(claims, dict) or not all(
             type(x) is str and type(g) is int for x, g in claims.items()
         ):
             raise ProtocolError("a heartbeat lists leases with generations", layer="QPU agent")
         if not isinstance(asking, list) or not all(type(job) is int for job in asking):
             raise ProtocolError("a heartbeat lists the jobs that are attaching", layer="QPU agent")
+        if not isinstance(gone, dict) or not all(
+            isinstance(ids, list) and all(type(process) is int for process in ids)
+            for ids in gone.values()
+        ):
+            raise ProtocolError("a heartbeat lists processes by lease", layer="QPU agent")
         node = self._current_run(address)
         now = time.monotonic()
         activated = [x for x in self._leases if x.state == State.GRANTED and x.id in claims]
@@ -340,7 +352,12 @@ class Admission:
             for lease in claims
             if lease not in renewed
         }
-        answer = {"leases": renewed, "revoked": revoked}
+        held = [lease for lease in self._leases if lease.id in renewed]
+        for lease in held:
+            if lease.id in gone:
+                self._on_gone(lease, node, gone[lease.id])
+        processes = {lease.id: self._processes(lease, node) for lease in held}
+        answer = {"leases": renewed, "revoked": revoked, "processes": processes}
         self._send(address, encode(header(Kind.PONG, head.task), answer))
 
     def _reconcile(self, ids: list[int], answer: Any) -> None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: Envelope of an answer: routing id of the relay or the node agent, and of the session.
 Address = tuple[bytes, bytes]
 
+#: A node, and the id of a process there.
+Process = tuple[str, int]
+
 
 @dataclass(eq=False, slots=True)
 class Session:
@@ -35,6 +38,8 @@ class Session:
         highest: greatest number of its tasks so far; None before the first.
         tasks, size: its unanswered tasks, and the bytes of the messages that brought them.
         kept: answers that it has not said to have taken, by task id. kept_size: their bytes.
+        process: the node and the process id there that it has said to be; None before.
+        ended: that process has ended: nobody will take an answer.
     """
 
     ledger: Ledger
@@ -45,6 +50,8 @@ class Session:
     size: int = 0
     kept: OrderedDict[bytes, list[Frame]] = field(default_factory=OrderedDict)
     kept_size: int = 0
+    process: Process | None = None
+    ended: bool = False
 
     @property
     def lease(self) -> Lease:
@@ -89,6 +96,8 @@ class Session:
         self.tasks -= 1
         self.size -= size
         self.ledger.tasks -= 1
+        if self.ended:
+            return
         self.kept[task] = frames
         self._count_kept(sum(map(len, frames)))
 
@@ -121,6 +130,7 @@ class Ledger:
         parked: tasks whose sessions were blocked when it was their turn.
         programs: encoded, by hash, the least recently used first.
         owner: whose tasks they are, as the queue needs to know it.
+        processes: the sessions of each process, by node and process id.
     """
 
     lease: Lease
@@ -130,6 +140,7 @@ class Ledger:
     parked: list[Task] = field(default_factory=list)
     programs: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
     program_size: int = 0
+    processes: dict[str, dict[int, list[Session]]] = field(default_factory=dict)
     owner: Owner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -153,15 +164,48 @@ class Ledger:
         return session
 
     def _forget_one(self) -> None:
-        for id, session in self.sessions.items():
+        for session in self.sessions.values():
             if session.tasks == 0:
-                session.keep_only(set())
-                del self.sessions[id]
+                self._forget(session)
                 return
         raise _exceeded(
             f"{limits.SESSIONS_PER_JOB} processes of the job have unanswered tasks",
             "SESSIONS_PER_JOB",
         )
+
+    def _forget(self, session: Session) -> None:
+        session.keep_only(set())
+        del self.sessions[session.id]
+        self._leave(session)
+
+    def _leave(self, session: Session) -> None:
+        if session.process is not None:
+            node, number = session.process
+            sessions = self.processes[node][number]
+            sessions.remove(session)
+            if not sessions:
+                del self.processes[node][number]
+
+    def belongs(self, session: Session, process: Process) -> None:
+        """Notes which process a session is."""
+        if session.process != process:
+            self._leave(session)
+            session.process = process
+            node, number = process
+            self.processes.setdefault(node, {}).setdefault(number, []).append(session)
+
+    def end(self, node: str, processes: Iterable[int]) -> set[Session]:
+        """Forgets the sessions of processes that have ended.
+
+        Returns:
+            Them; their tasks are to be cancelled.
+        """
+        known = self.processes.get(node, {})
+        ended = {session for number in processes for session in known.get(number, ())}
+        for session in ended:
+            self._forget(session)
+            session.ended = True
+        return ended
 
     def keep_program(self, key: bytes, program: bytes) -> None:
         """Keeps an encoded program, in the place of others where need be."""

@@ -132,6 +132,8 @@ class QPUAgent:
             send=self._send,
             on_end=self._drop,
             set_shares=self._set_shares,
+            processes=self._processes,
+            on_gone=self._forget,
         )
         self._maintenance = Maintenance(
             qpu,
@@ -456,6 +458,7 @@ class QPUAgent:
         ) == lease.generation:
             raise ProtocolError("a task id that was used before", layer="QPU agent")
         body = decode_body(frames)
+        self._note_process(session, body)
         self._take_off(session, body)
         size = sum(map(len, frames))
         session.admit(size, self._config.tasks_per_session)
@@ -550,6 +553,31 @@ class QPUAgent:
         for task in [task for task in self._tasks.values() if task.lease is lease]:
             self._cancel(task, NoLease(reason, layer="QPU agent", remedy="Submit the job again"))
         self._ledgers.pop(lease.id, None)
+
+    @staticmethod
+    def _note_process(session: Session, body: dict[str, Any]) -> None:
+        """Notes which process says that a session is its own; a lie harms that session alone."""
+        process = body.get("process")
+        if type(process) is int and process > 0:
+            session.ledger.belongs(session, (speaker(session.address[0])[0], process))
+
+    def _processes(self, lease: Lease, node: str) -> list[int]:
+        """Those on a node that are owed something under a lease, be it an answer or its keeping."""
+        ledger = self._ledgers.get(lease.id)
+        return [] if ledger is None else list(ledger.processes.get(node, ()))
+
+    def _forget(self, lease: Lease, node: str, processes: list[int]) -> None:
+        """Ends the tasks of processes that have ended: nobody would take their answers."""
+        ledger = self._ledgers.get(lease.id)
+        ended = set() if ledger is None else ledger.end(node, processes)
+        if ledger is None or not ended:
+            return
+        log.info("job %d: %d session(s) on %s have ended", lease.job_id, len(ended), node)
+        reason = TaskCancelled("the process that sent the task has ended", layer="QPU agent")
+        for task in [task for task in self._tasks.values() if task.session in ended]:
+            self._cancel(task, reason)
+        if ledger.parked:  # what they had not taken is no more
+            self._executor.resume(ledger)
 
     # --- reports ---------------------------------------------------------------------------------
 

@@ -92,9 +92,12 @@ def bury_node(stack: Stack) -> None:
     stack._node_thread.join(10)
     node = stack.node
     for door in node._doors.values():
+        door.front.router.close(linger=0)
+        for front in (door.front, *(relay.front for relay in door.relays.values())):
+            for ready in front.handlers:
+                ready.close(linger=0)
+            front.context.term()
         for relay in door.relays.values():
-            relay.zap.close(linger=0)
-            relay._context.term()
             relay._thread.join()
     for hook in node._hooks.values():
         hook.connection.close()

@@ -254,14 +254,20 @@ def test_a_job_that_ended_while_its_node_agent_was_away_is_told(
 
 
 class Raw:
-    """A session that says what it likes, through the job's relay."""
+    """A session that says what it likes, through the job's relay.
 
-    def __init__(self, stack: Stack, context: zmq.Context[Any], session: bytes) -> None:
+    Args:
+        unread: answers that its own process takes in before it reads them; 0 means all.
+    """
+
+    def __init__(
+        self, stack: Stack, context: zmq.Context[Any], session: bytes, unread: int = 0
+    ) -> None:
         self.lease = stack.qpus["emu0"].agent._leases.of_job(7)
         assert self.lease is not None
         self.session = session
         self.socket = context.socket(zmq.DEALER)
-        self.socket.setsockopt(zmq.RCVHWM, 0)
+        self.socket.setsockopt(zmq.RCVHWM, unread)
         self.socket.connect(f"ipc://{stack.runtime}/job-7/emu0.sock")
         self._arrived: list[Any] = []
 

@@ -13,7 +13,8 @@ import pytest
 import zmq
 from stack import Refused, Stack, eventually
 
-from openqse_agent.node.relays import Relay, bind_private
+from openqse_agent.node.fronts import Front
+from openqse_agent.node.relays import Relay
 
 
 @pytest.fixture
@@ -96,12 +97,10 @@ def test_root_follows_nothing_that_a_user_put_in_a_sockets_place(tmp_path: Path)
     staging.mkdir(mode=0o700)
     path = folder / "emu0.sock"
     path.symlink_to(victim)
-    context: zmq.Context[Any] = zmq.Context()
-    try:
-        bind_private(context.socket(zmq.ROUTER), path, staging, os.getuid(), os.getgid())
-        assert stat.S_ISSOCK(path.lstat().st_mode)
-    finally:
-        context.destroy(linger=0)
+    front = Front(path, staging, 7, os.getuid(), os.getgid())
+    assert stat.S_ISSOCK(path.lstat().st_mode)
+    front.router.close()
+    front.close()
     assert (mode(victim), victim.stat().st_uid) == (0o640, owner)
     assert victim.read_text() == "root's alone"
 
@@ -123,17 +122,8 @@ def test_a_user_who_spoils_its_own_folder_spoils_its_own_job_alone(stack: Stack)
 def test_a_relay_ends_whatever_stands_in_its_place(tmp_path: Path, stack: Stack) -> None:
     folder = tmp_path / "spoiled"
     folder.mkdir()
-    relay = Relay(
-        path=folder / "emu0.sock",
-        staging=stack.runtime / ".new",
-        uid=os.getuid(),
-        gid=os.getgid(),
-        domain=b"7",
-        endpoint=stack.site.qpu("emu0").endpoint,
-        identity="c1-0",
-        pair=stack.node._pair,
-        server_key=None,
-    )
+    front = Front(folder / "emu0.sock", stack.runtime / ".new", 7, os.getuid(), os.getgid())
+    relay = Relay(front, 7, stack.site.qpu("emu0").endpoint, "c1-0", stack.node._pair, None)
     (folder / "emu0.sock").unlink()
     (folder / "emu0.sock").mkdir()
     relay.close()
