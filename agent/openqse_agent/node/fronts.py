@@ -176,9 +176,16 @@ class Front:
         libzmq may have closed its descriptor by now, and the number may be something else's. So a
         copy is made, which stays what it is, and asked whether it is connected here.
         """
-        with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
-            if connection.getsockname() == str(self._address):
-                return what(connection)
+        with suppress(OSError):
+            copy = os.dup(descriptor)
+            try:
+                connection = socket.socket(fileno=copy)
+            except OSError:  # it is no socket any more
+                os.close(copy)
+                return None
+            with connection:
+                if connection.getsockname() == str(self._address):
+                    return what(connection)
         return None
 
 

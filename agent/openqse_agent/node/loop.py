@@ -181,8 +181,8 @@ class NodeAgent:
     def stop(self) -> None:
         """Ends ``run``; may be called from a signal handler."""
         if self._running:
+            os.eventfd_write(self._stopped, 1)  # first: once it knows, the loop closes it
             self._running = False
-            os.eventfd_write(self._stopped, 1)
 
     def _watch(self, ready: Any, handler: Callable[[], None]) -> None:
         self._by_socket[ready] = handler

@@ -51,6 +51,7 @@ class Admission:
         capabilities: of the device, for the node agents to pass on.
         on_end: told of every lease that ends, and why.
         set_shares: told of the fair tree.
+        on_over: told of every lease whose job runs beyond its time limit.
         processes: those on a node that are owed something under a lease.
         on_gone: told of processes that have ended: of the lease, the node, and their ids.
     """
@@ -68,6 +69,7 @@ class Admission:
         send: Callable[[Address, list[Frame]], None],
         on_end: Callable[[Lease, str], None],
         set_shares: Callable[[slurm.FairTree], None],
+        on_over: Callable[[Lease], None],
         processes: Callable[[Lease, str], list[int]],
         on_gone: Callable[[Lease, str, list[int]], None],
     ) -> None:
@@ -81,6 +83,7 @@ class Admission:
         self._send = send
         self._on_end = on_end
         self._set_shares = set_shares
+        self._on_over = on_over
         self._processes = processes
         self._on_gone = on_gone
         self._joining: dict[int, list[tuple[Address, Header, dict[str, Any]]]] = {}
@@ -255,7 +258,7 @@ class Admission:
             ends_at=job.end_time,
             renewed_at=time.monotonic(),
         )
-        lease.confirm(job.end_time, time.monotonic(), time.time())
+        lease.confirm(job.end_time, job.remaining, time.monotonic())
         self._leases.grant(lease)  # in the journal as soon as a node has joined it
         log.info("job %d (%s) holds %d slot(s): %s", job.id, job.account, lease.slots, lease.id)
         now = time.monotonic()
@@ -285,7 +288,7 @@ class Admission:
         answer = {
             "slots": lease.slots,
             "mode": lease.mode,
-            "time_left": None if lease.ends_at is None else max(0.0, lease.ends_at - time.time()),
+            "time_left": _time_left(lease),
             "capabilities": self._capabilities,
             "slurm_us": slurm_us,
         }
@@ -376,14 +379,16 @@ class Admission:
         self._revoke_ended(ids, answer)
 
     def _revoke_ended(self, ids: list[int], jobs: dict[int, slurm.Job]) -> None:
-        now, wall = time.monotonic(), time.time()
+        now = time.monotonic()
         for job_id in ids:
             lease, job = self._leases.of_job(job_id), jobs.get(job_id)
             if lease is None:
                 continue
             if job is not None and job.running:
-                if lease.confirm(job.end_time, now, wall):
+                if lease.confirm(job.end_time, job.remaining, now):
                     self._note(lease)
+                if lease.over:
+                    self._on_over(lease)
             elif job is not None and job.state == "TIMEOUT":
                 log.warning("lease %s of job %d expired", lease.id, job_id)
                 reason = f"the lease of {self._qpu.name} expired: its job's time limit has ended"
@@ -431,6 +436,16 @@ class Admission:
             for lease in self._leases
         ]
         self._send(address, encode(header(Kind.REPORT, head.task), {"leases": leases}))
+
+
+def _time_left(lease: Lease) -> float | None:
+    """Seconds left of its job's time limit; None without one."""
+    if lease.over:
+        return 0.0
+    if lease.limit_at is not None:
+        return max(0.0, lease.limit_at - time.monotonic())
+    # slurmctld has not told its time: as far as this host's clock knows.
+    return None if lease.ends_at is None else max(0.0, lease.ends_at - time.time())
 
 
 @lru_cache(maxsize=4096)

@@ -46,14 +46,17 @@ class Lease:
     Attributes:
         id: chosen at random when the lease is granted.
         generation: grows each time the lease is granted again; older messages are refused.
-        ends_at: when the job's time limit ends, seconds since the epoch; None without one.
+        ends_at: when the job's time limit ends, seconds since the epoch by slurmctld's clock; None
+            without one.
         renewed_at: last heartbeat or grant, monotonic seconds.
         nodes: compute nodes whose agents have joined it.
         jobs: the job and, of a heterogeneous one, the components that use it: Slurm gives licences
             to the first component alone.
         confirmed_at: when slurmctld last said that the job runs, monotonic seconds.
-        limit_at: when the job's time limit seems to end, monotonic seconds; None without one. Two
-            hosts' clocks went into it, so it is a reason to ask slurmctld and for nothing else.
+        limit_at: when the job's time limit ends as far as is known, monotonic seconds; None without
+            one, or once it is over. It may be extended, so slurmctld is asked again then.
+        over: whether slurmctld has said that the limit is over, though the job still runs: it is
+            being ended, or its site allows it more (OverTimeLimit).
         ending, reason: while it is ending, how, and what its holders are told.
     """
 
@@ -73,6 +76,7 @@ class Lease:
     state: State = State.REQUESTED
     confirmed_at: float = float("-inf")
     limit_at: float | None = None
+    over: bool = False
     ending: State | None = None
     reason: str = ""
 
@@ -94,18 +98,17 @@ class Lease:
             raise ValueError(f"lease {self.id} cannot become {state} from {self.state}")
         self.state = state
 
-    def confirm(self, ends_at: float | None, now: float, wall: float) -> bool:
+    def confirm(self, ends_at: float | None, remaining: float | None, now: float) -> bool:
         """Notes slurmctld's word that the job runs; whether its time limit has changed.
 
         Args:
-            ends_at: end of its time limit, seconds since the epoch.
-            now: monotonic seconds. wall: this host's seconds since the epoch.
+            ends_at: end of its time limit, by slurmctld's clock. remaining: seconds until then.
+            now: monotonic seconds.
         """
         changed = ends_at != self.ends_at
         self.ends_at, self.confirmed_at = ends_at, now
-        # A limit that is over while the job runs: it is being ended, or a clock is wrong.
-        over = ends_at is None or ends_at <= wall
-        self.limit_at = None if over or ends_at is None else now + ends_at - wall
+        self.over = remaining is not None and remaining <= 0
+        self.limit_at = None if self.over or remaining is None else now + remaining
         return changed
 
 
@@ -231,7 +234,7 @@ class LeaseTable:
 
     def unconfirmed(self, now: float, ttl: float) -> list[Lease]:
         """Leases after which slurmctld is to be asked: not confirmed for ``ttl`` seconds, or not
-        since their jobs' time limits seem to have ended."""
+        since their jobs' time limits ended, unless these were extended."""
         return [
             x
             for x in self

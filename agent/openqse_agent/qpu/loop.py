@@ -26,6 +26,7 @@ import zmq
 from openqse import device
 from openqse.errors import (
     ConfigurationError,
+    DeadlineExceeded,
     InternalError,
     LimitExceeded,
     NoLease,
@@ -132,6 +133,7 @@ class QPUAgent:
             send=self._send,
             on_end=self._drop,
             set_shares=self._set_shares,
+            on_over=self._end_for_limit,
             processes=self._processes,
             on_gone=self._forget,
         )
@@ -457,6 +459,8 @@ class QPUAgent:
             lease.id, head.task
         ) == lease.generation:
             raise ProtocolError("a task id that was used before", layer="QPU agent")
+        if lease.over:
+            raise _time_limit(lease)
         body = decode_body(frames)
         self._note_process(session, body)
         self._take_off(session, body)
@@ -554,6 +558,11 @@ class QPUAgent:
             self._cancel(task, NoLease(reason, layer="QPU agent", remedy="Submit the job again"))
         self._ledgers.pop(lease.id, None)
 
+    def _end_for_limit(self, lease: Lease) -> None:
+        """Ends the tasks of a job that has run into its time limit, which bounds every deadline."""
+        for task in [task for task in self._tasks.values() if task.lease is lease]:
+            self._cancel(task, _time_limit(lease))
+
     @staticmethod
     def _note_process(session: Session, body: dict[str, Any]) -> None:
         """Notes which process says that a session is its own; a lie harms that session alone."""
@@ -630,6 +639,14 @@ class QPUAgent:
 
     def _report(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         self._send(address, encode(header(Kind.REPORT, head.task), body))
+
+
+def _time_limit(lease: Lease) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"the time limit of job {lease.job_id} has ended",
+        layer="QPU agent",
+        remedy="Submit it again with more time: --time",
+    )
 
 
 def _numbers(value: Any) -> list[int]:

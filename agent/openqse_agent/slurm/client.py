@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -17,7 +17,12 @@ class Job:
         state: Slurm's word for its state, upper case.
         uid, user, account: whose it is.
         licences: number held by name, such as ``{"qpu_emu0": 2}``.
-        end_time: when its time limit ends, seconds since the epoch; None without a limit.
+        end_time: when its time limit ends, seconds since the epoch by slurmctld's clock; None
+            without a limit.
+        remaining: seconds until then when slurmctld answered, by its own clock, so that no two
+            clocks need to agree; negative once it is over. None without a limit, for a job that
+            does not run, or where slurmctld does not tell its time. Two answers about a job as it
+            is are equal whenever they were given.
         restart_count: how often it was requeued.
         leader: of a component of a heterogeneous job, the first component's id, which alone can
             hold licences; else the job's own.
@@ -35,6 +40,7 @@ class Job:
     restart_count: int
     leader: int
     reservation: str = ""
+    remaining: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

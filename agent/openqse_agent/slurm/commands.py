@@ -15,6 +15,7 @@ from openqse_agent.slurm.records import (
     held_licences,
     is_running,
     listed_licences,
+    remaining,
     reservation_end,
 )
 
@@ -57,8 +58,11 @@ class Commands:
         try:
             # An array's or a heterogeneous job's id brings its other jobs with it, and 22.05
             # always brings all jobs.
-            records = {_integer(record, "job_id"): record for record in json.loads(text)["jobs"]}
-            return {id: _job(id, records[id]) for id in wanted & records.keys()}
+            answer = json.loads(text)
+            records = {_integer(record, "job_id"): record for record in answer["jobs"]}
+            # Of jobs it is the time at which slurmctld answered; releases before 23.02 lack it.
+            now = _number(answer.get("last_update"))
+            return {id: _job(id, records[id], now) for id in wanted & records.keys()}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             unreadable("squeue --json", error, text)
 
@@ -187,7 +191,7 @@ def _reservation(line: str) -> Reservation:
     )
 
 
-def _job(id: int, record: Mapping[str, Any]) -> Job:
+def _job(id: int, record: Mapping[str, Any], now: float | None) -> Job:
     # 22.05 has one word; later releases have a list, the state first and its flags after it.
     state = record["job_state"]
     word = state if isinstance(state, str) else state[0]
@@ -195,6 +199,7 @@ def _job(id: int, record: Mapping[str, Any]) -> Job:
     uid = _integer(record, "user_id")
     # Without a time limit slurmctld sets an end a year ahead.
     limited = "time_limit" not in record or _number(record["time_limit"]) is not None
+    end_time = (_number(record.get("end_time")) or None) if limited else None
     return Job(
         id=id,
         running=running,
@@ -205,10 +210,11 @@ def _job(id: int, record: Mapping[str, Any]) -> Job:
         licences=held_licences(
             running, record.get("licenses") or "", record.get("licenses_allocated") or ""
         ),
-        end_time=(_number(record.get("end_time")) or None) if limited else None,
+        end_time=end_time,
         restart_count=int(_number(record.get("restart_cnt")) or 0),
         leader=int(_number(record.get("het_job_id")) or record["job_id"]),
         reservation=(record.get("resv_name") or "") if running else "",
+        remaining=remaining(running, end_time, now),
     )
 
 

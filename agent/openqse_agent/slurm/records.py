@@ -17,6 +17,16 @@ def is_running(state: str) -> bool:
     return state in _RUNNING
 
 
+def remaining(running: bool, end_time: float | None, now: float | None) -> float | None:
+    """Seconds left of a running job's time limit.
+
+    Args:
+        end_time: of the limit. now: the instant of the answer. Both by slurmctld's clock, seconds
+            since the epoch; None where there is none.
+    """
+    return end_time - now if running and end_time is not None and now is not None else None
+
+
 def held_licences(running: bool, requested: str, allocated: str) -> dict[str, int]:
     """Number held by name, from the lists that a job record has.
 

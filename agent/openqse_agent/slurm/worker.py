@@ -17,6 +17,7 @@ from openqse_agent.slurm.records import (
     held_licences,
     is_running,
     listed_licences,
+    remaining,
     reservation_end,
 )
 
@@ -41,7 +42,8 @@ def _answer(question: dict[str, Any]) -> Any:
 
     if "jobs" in question:
         wanted = question["jobs"]
-        return [_job(found) for found in _load(pyslurm, wanted) if found.id in wanted]
+        now = _now(pyslurm)  # first: a limit may end late for it, never early
+        return [_job(found, now) for found in _load(pyslurm, wanted) if found.id in wanted]
     if "reservations" in question:
         return [_reservation(r) for r in pyslurm.Reservations.load().values() if r.licenses]
     if "reserve" in question:
@@ -66,9 +68,23 @@ def _load(pyslurm: Any, wanted: list[int]) -> Iterable[Any]:
     return jobs
 
 
-def _job(found: Any) -> dict[str, Any]:
+def _now(pyslurm: Any) -> int | None:
+    """slurmctld's time, seconds since the epoch; None where pyslurm cannot tell it.
+
+    Job records come without it. The statistics have it, which not every release of pyslurm reads.
+    """
+    try:
+        request_time: int = pyslurm.slurmctld.diag().request_time
+    except (AttributeError, pyslurm.RPCError):
+        return None
+    return request_time
+
+
+def _job(found: Any, now: int | None) -> dict[str, Any]:
     """The fields of a ``Job``."""
     running = is_running(found.state)
+    # Without a time limit slurmctld sets an end a year ahead.
+    end_time = found.end_time if found.time_limit else None
     # Releases before 25.11 lack allocated_licenses.
     allocated = getattr(found, "allocated_licenses", [])
     return {
@@ -79,11 +95,11 @@ def _job(found: Any) -> dict[str, Any]:
         "user": found.user_name,
         "account": found.account or "",
         "licences": held_licences(running, ",".join(found.licenses), ",".join(allocated)),
-        # Without a time limit slurmctld sets an end a year ahead.
-        "end_time": found.end_time if found.time_limit else None,
+        "end_time": end_time,
         "restart_count": found.requeue_count,
         "leader": found.heterogeneous_id or found.id,
         "reservation": (found.reservation or "") if running else "",
+        "remaining": remaining(running, end_time, now),
     }
 
 

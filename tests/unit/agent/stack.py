@@ -22,6 +22,7 @@ from openqse_agent.config import AgentConfig, NodeConfig, QPUConfig
 from openqse_agent.node.loop import NodeAgent
 from openqse_agent.qpu.loop import QPUAgent
 from openqse_agent.slurm.client import AccountShare, FairTree, Job, QPUUse, Reservation
+from openqse_agent.slurm.records import remaining
 
 
 class ScriptedDevice:
@@ -83,7 +84,11 @@ class ScriptedDevice:
 
 
 class ScriptedSlurm:
-    """slurmctld as a table: jobs by id, or down."""
+    """slurmctld as a table: jobs by id, or down.
+
+    Attributes:
+        ahead: seconds by which its clock is ahead of everybody else's.
+    """
 
     def __init__(self) -> None:
         self.known: dict[int, Job] = {}
@@ -91,6 +96,7 @@ class ScriptedSlurm:
         self.reserved: dict[str, Reservation] = {}
         self.recorded: dict[int, dict[str, QPUUse]] = {}
         self.down = False
+        self.ahead = 0.0
 
     def submit(
         self, job_id: int, licences: dict[str, int], account: str = "chem", leader: int = 0
@@ -103,10 +109,16 @@ class ScriptedSlurm:
             user="alice",
             account=account,
             licences=licences,
-            end_time=time.time() + 600,
+            end_time=None,
             restart_count=0,
             leader=leader or job_id,
         )
+        self.limit(job_id, 600.0)
+
+    def limit(self, job_id: int, left: float | None) -> None:
+        """Sets what is left of a job's time limit, seconds; None for a job without one."""
+        end_time = None if left is None else time.time() + self.ahead + left
+        self.known[job_id] = replace(self.known[job_id], end_time=end_time)
 
     def end(self, job_id: int) -> None:
         self.known[job_id] = replace(self.known[job_id], running=False, state="COMPLETED")
@@ -114,7 +126,9 @@ class ScriptedSlurm:
     def jobs(self, ids: Iterable[int]) -> dict[int, Job]:
         self.questions.append(list(ids))
         self._answer()
-        return {i: self.known[i] for i in self.questions[-1] if i in self.known}
+        now = time.time() + self.ahead
+        found = (self.known[i] for i in self.questions[-1] if i in self.known)
+        return {j.id: replace(j, remaining=remaining(j.running, j.end_time, now)) for j in found}
 
     def fair_tree(self) -> FairTree:
         return FairTree(

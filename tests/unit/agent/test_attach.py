@@ -87,7 +87,7 @@ def test_a_step_gets_the_environment_of_ours_and_of_other_centres(stack: Stack) 
 
 def test_a_job_without_a_time_limit_gets_no_timeout(shared: Stack) -> None:
     shared.slurm.submit(7, {"qpu_emu0": 1})
-    shared.slurm.known[7] = replace(shared.slurm.known[7], end_time=None)
+    shared.slurm.limit(7, None)
     assert "emu0_QRMI_JOB_TIMEOUT_SECONDS" not in shared.attach(7, "emu0")
     shared.detach(7)
 
@@ -439,7 +439,7 @@ def test_a_job_that_ran_into_its_time_limit_loses_an_expired_lease(
 ) -> None:
     stack = make_stack(lease_ttl=30.0)
     stack.slurm.submit(7, {"qpu_emu0": 1})
-    stack.slurm.known[7] = replace(stack.slurm.known[7], end_time=time.time() + 0.5)
+    stack.slurm.limit(7, 0.5)
     stack.attach(7, "emu0")
     held = lease(stack)
     stack.slurm.known[7] = replace(stack.slurm.known[7], running=False, state="TIMEOUT")
@@ -447,18 +447,22 @@ def test_a_job_that_ran_into_its_time_limit_loses_an_expired_lease(
     assert stack.leases("emu0") == []
 
 
+@pytest.mark.parametrize("ahead", [-3600.0, 0.0, 3600.0])
 def test_no_clock_ends_a_lease_and_a_limit_that_was_extended_counts(
-    make_stack: Callable[..., Stack],
+    make_stack: Callable[..., Stack], ahead: float
 ) -> None:
     stack = make_stack(lease_ttl=30.0)
-    for job, left in ((7, -3600.0), (8, 0.3)):
+    stack.slurm.ahead = ahead
+    for job, left in ((7, 600.0), (8, 0.3)):
         stack.slurm.submit(job, {"qpu_emu0": 1})
-        stack.slurm.known[job] = replace(stack.slurm.known[job], end_time=time.time() + left)
-        stack.attach(job, "emu0")
-    stack.slurm.known[8] = replace(stack.slurm.known[8], end_time=time.time() + 900)
+        stack.slurm.limit(job, left)
+        environment = stack.attach(job, "emu0")
+        assert int(environment["emu0_QRMI_JOB_TIMEOUT_SECONDS"]) in (int(left), int(left) - 1)
+    stack.slurm.limit(8, 900.0)
     agent = stack.qpus["emu0"].agent
     eventually(lambda: [8] in stack.slurm.questions[2:])
     eventually(lambda: not agent._admission._asking)
+    assert stack.slurm.questions == [[7], [8], [8]]
     assert stack.leases("emu0") == [7, 8]
 
 

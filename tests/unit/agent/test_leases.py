@@ -204,25 +204,29 @@ def test_slurmctld_is_asked_after_a_lease_once_a_ttl_and_when_its_limit_seems_ov
 ) -> None:
     one = held(table, 1, 1, "c1")
     assert table.unconfirmed(0.0, 30.0) == [one]  # restored: nobody has said that its job runs
-    assert one.confirm(None, 0.0, wall=5000.0) is False
+    assert one.confirm(None, None, 0.0) is False
     assert table.unconfirmed(29.0, 30.0) == []
     assert table.unconfirmed(31.0, 30.0) == [one]
-    assert one.confirm(5010.0, 31.0, wall=5000.0) is True  # a limit was set: ten seconds are left
+    assert one.confirm(5010.0, 10.0, 31.0) is True  # a limit was set: ten seconds are left
     assert table.unconfirmed(40.0, 30.0) == []
     assert table.unconfirmed(41.5, 30.0) == [one]
+    assert one.confirm(5020.0, 9.5, 41.5) is True  # it was extended
+    assert table.unconfirmed(50.0, 30.0) == []
+    assert not one.over
 
 
-@pytest.mark.parametrize("moved", [-3600.0, 3600.0])
-def test_a_clock_that_is_wrong_is_a_reason_to_ask_and_ends_nothing(
-    table: LeaseTable, moved: float
+def test_a_limit_is_over_when_slurmctld_says_so_and_until_it_is_extended(
+    table: LeaseTable,
 ) -> None:
     one = held(table, 1, 1, "c1")
-    one.confirm(5000.0 + 600.0, 0.0, wall=5000.0 + moved)
-    now = 1.0
-    if moved > 0:  # the limit seems long over: asked once a TTL, not for ever at once
-        assert table.unconfirmed(now, 30.0) == []
-    assert table.check(one.id, 1, "c1", 1) is one
-    assert one.state == State.GRANTED
+    one.confirm(5000.0, 0.0, 1.0)
+    assert one.over
+    assert table.unconfirmed(2.0, 30.0) == []  # asked once a TTL, not for ever at once
+    assert one.held
+    one.confirm(5600.0, 599.0, 2.0)
+    assert not one.over
+    one.confirm(None, None, 3.0)  # without a limit, or its end not known
+    assert not one.over
 
 
 class AnyHistory(RuleBasedStateMachine):

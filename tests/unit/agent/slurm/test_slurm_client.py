@@ -119,9 +119,11 @@ class Slurm:
 
     def answer_job(self, **changed: Any) -> None:
         """Answers one recorded job, with some keys changed, or removed where None."""
-        record = json.loads((ANSWERS / "squeue-24.11.json").read_text())["jobs"][1] | changed
-        kept = {key: value for key, value in record.items() if value is not None}
-        (self._directory / "squeue.json").write_text(json.dumps({"jobs": [kept]}))
+        recorded = json.loads((ANSWERS / "squeue-24.11.json").read_text())
+        answer = {"last_update": recorded["last_update"], **recorded["jobs"][1], **changed}
+        kept = {key: value for key, value in answer.items() if value is not None}
+        told = {"last_update": kept.pop("last_update", None), "jobs": [kept]}
+        (self._directory / "squeue.json").write_text(json.dumps(told))
 
     def shares(self, text: str) -> None:
         (self._directory / "sshare.txt").write_text(text)
@@ -192,6 +194,21 @@ def client(make: Make) -> SlurmClient:
 
 def test_tells_every_kind_of_job_as_it_is(client: SlurmClient) -> None:
     tells(client, RECORDED, UNKNOWN)
+
+
+def test_what_is_left_of_a_time_limit_is_told_by_slurmctlds_clock(
+    slurm: Slurm, client: SlurmClient
+) -> None:
+    left = {id: job.remaining for id, job in client.jobs(RECORDED).items()}
+    assert left.pop(20) == 114
+    assert {id for id, remaining in left.items() if remaining == 113} == {14, 16, 17, 21}
+    assert {id for id, remaining in left.items() if remaining is None} == {2, 15, 18, 19}
+    over = {"set": True, "infinite": False, "number": 1795408299}
+    slurm.answer_job(end_time=over)
+    assert client.jobs([14])[14].remaining == -1
+    slurm.answer_job(last_update=None)
+    assert client.jobs([14]) == {14: JOB}
+    assert client.jobs([14])[14].remaining is None
 
 
 def test_a_suspended_job_keeps_its_licences(slurm: Slurm, client: SlurmClient) -> None:

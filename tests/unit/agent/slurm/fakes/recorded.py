@@ -19,8 +19,14 @@ def fault() -> str:
     return path.read_text() if path.exists() else ""
 
 
+def answer() -> dict[str, Any]:
+    """The whole answer: jobs and, of releases that tell it, the time at which it was given."""
+    found: dict[str, Any] = json.loads((DIRECTORY / "squeue.json").read_text())
+    return found
+
+
 def jobs() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((DIRECTORY / "squeue.json").read_text())["jobs"]
+    found: list[dict[str, Any]] = answer()["jobs"]
     return found
 
 
