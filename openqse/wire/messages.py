@@ -24,6 +24,7 @@ class Kind(StrEnum):
     ATTACH = "attach"
     DETACH = "detach"
     HEARTBEAT = "heartbeat"
+    PROBE = "probe"
     # Either way between rank and QPU agent: several messages as one.
     BUNDLE = "bundle"
     # Anybody to QPU agent: what it knows, nothing changed.

@@ -25,7 +25,8 @@ could not be asked.
 
   node   this host's node agent; run it as root. Ready: every QPU agent of the site answers it and
          believes its key
-  qpu    a QPU's agent, from any host. Ready: its device is online and it is not drained"""
+  qpu    a QPU's agent, from any host. Ready: its device is online, it is not drained, and slurmctld
+         answers it"""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -94,6 +95,8 @@ def probe_qpu(site: Site, name: str, timeout: float) -> Finding:
         finding.reasons.append(f"its device is offline: {answer['reason']}")
     if answer["drained"]:
         finding.reasons.append(f"drained {answer['drained']}")
+    if answer["slurmctld"]:
+        finding.reasons.append(f"it cannot ask slurmctld: {answer['slurmctld']}")
     finding.ready = not finding.reasons
     return finding
 
@@ -115,8 +118,7 @@ def probe_node(site: Site, loaded: config.AgentConfig, timeout: float) -> Findin
     guarded = any(qpu.key for qpu in site.qpus.values())
     pair = keys.Pair.read(keys.latest(loaded.keys, keys.NODE)) if guarded else None
     left = max(0.1, timeout - (time.monotonic() - began))
-    # An empty heartbeat renews nothing, and is answered to those alone who may speak for a node.
-    answers = ask(site.qpus.values(), Kind.HEARTBEAT, {"leases": {}, "asking": []}, left, pair)
+    answers = ask(site.qpus.values(), Kind.PROBE, {}, left, pair)
     finding.reasons += [str(a) for a in answers.values() if isinstance(a, OpenQSEError)]
     finding.ready = not finding.reasons
     return finding

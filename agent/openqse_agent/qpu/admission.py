@@ -91,17 +91,21 @@ class Admission:
         self._shares_read = -_SHARES_FOR
         self._asking = False
         self._ask_after = 0.0
+        self._answered_at = float("-inf")
         self._slurm_error: OpenQSEError | None = None
         self._runs: dict[str, str] = {}
         self._former_runs: OrderedDict[str, None] = OrderedDict()
 
     def tick(self, now: float) -> None:
-        """Has slurmctld asked after leases when it is time to, and ends what can end now."""
+        """Has slurmctld asked after leases when it is time to, or whether it answers at all, and
+        ends what can end now."""
         for lease in self._leases.releasing:  # the journal did not take it at first
             self._record_end(lease)
         if self._asking or now < self._ask_after:
             return
         ids = [lease.job_id for lease in self._leases.unconfirmed(now, self._ttl)]
+        if not ids and (self._slurm_error is not None or now - self._answered_at > self._ttl):
+            ids = [slurm.ANY_JOB]  # nobody waits for it, but that it answers is to be known
         if ids:
             self._asking = True
             self._ask(lambda: self._slurm.jobs(ids), lambda answer: self._reconcile(ids, answer))
@@ -187,6 +191,7 @@ class Admission:
         refusal: OpenQSEError = LeaseDenied(f"job {job_id} has left", layer="QPU agent")
         try:
             self._slurm_error = answer if isinstance(answer, OpenQSEError) else None
+            self._answered_at = time.monotonic()
             if isinstance(answer, OpenQSEError):
                 raise answer
             self._revoke_ended(others, answer)
@@ -368,6 +373,7 @@ class Admission:
         now = time.monotonic()
         self._asking = False
         self._ask_after = now + min(_ASK_AGAIN, self._ttl / 2)
+        self._answered_at = now
         if isinstance(answer, OpenQSEError):
             if self._slurm_error is None:
                 log.error("no lease is revoked while slurmctld cannot be asked: %s", answer)

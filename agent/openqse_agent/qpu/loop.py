@@ -150,6 +150,7 @@ class QPUAgent:
             Kind.ATTACH: self._admission.attach,
             Kind.DETACH: self._admission.detach,
             Kind.HEARTBEAT: self._admission.heartbeat,
+            Kind.PROBE: self._probe,
             Kind.LEASES: self._admission.list_leases,
             Kind.STATUS: self._status,
             Kind.USAGE: self._usage,
@@ -589,6 +590,10 @@ class QPUAgent:
             self._executor.resume(ledger)
 
     # --- reports ---------------------------------------------------------------------------------
+
+    def _probe(self, address: Address, head: Header, body: dict[str, Any]) -> None:
+        """Answered to those alone who may speak for a node; it changes nothing."""
+        self._send(address, encode(header(Kind.PONG, head.task)))
 
     def _status(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         status = self._device.status()

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+#: Whom to ask after where the question is whether slurmctld answers; there need be no such job.
+ANY_JOB = 1
+
 
 @dataclass(frozen=True)
 class Job:

@@ -22,6 +22,7 @@ from openqse_agent.config import AgentConfig, NodeConfig, QPUConfig
 from openqse_agent.node.loop import NodeAgent
 from openqse_agent.qpu.loop import QPUAgent
 from openqse_agent.slurm.client import AccountShare, FairTree, Job, QPUUse, Reservation
+from openqse_agent.slurm.client import ANY_JOB, Job, Reservation
 from openqse_agent.slurm.records import remaining
 
 
@@ -87,6 +88,7 @@ class ScriptedSlurm:
     """slurmctld as a table: jobs by id, or down.
 
     Attributes:
+        questions: after which jobs it was asked, but for whether it answers at all.
         ahead: seconds by which its clock is ahead of everybody else's.
     """
 
@@ -124,10 +126,12 @@ class ScriptedSlurm:
         self.known[job_id] = replace(self.known[job_id], running=False, state="COMPLETED")
 
     def jobs(self, ids: Iterable[int]) -> dict[int, Job]:
-        self.questions.append(list(ids))
+        ids = list(ids)
+        if ids != [ANY_JOB]:
+            self.questions.append(ids)
         self._answer()
         now = time.time() + self.ahead
-        found = (self.known[i] for i in self.questions[-1] if i in self.known)
+        found = (self.known[i] for i in ids if i in self.known)
         return {j.id: replace(j, remaining=remaining(j.running, j.end_time, now)) for j in found}
 
     def fair_tree(self) -> FairTree:

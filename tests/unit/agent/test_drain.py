@@ -241,7 +241,7 @@ def test_neither_node_agents_nor_other_qpus_are_administrators(admin: Admin, key
 
 def test_administrators_are_not_node_agents(guarded: Stack) -> None:
     pair = keys.Pair.read(guarded.key_directory / "emu0.secret")
-    for kind in (Kind.HEARTBEAT, Kind.DETACH, Kind.RUN, Kind.BUNDLE):
+    for kind in (Kind.HEARTBEAT, Kind.PROBE, Kind.DETACH, Kind.RUN, Kind.BUNDLE):
         answer = ask([guarded.site.qpu("emu0")], kind, {}, 10.0, pair)["emu0"]
         assert "from the site's node agents alone" in str(answer)
 

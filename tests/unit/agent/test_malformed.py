@@ -402,7 +402,7 @@ def test_what_a_rank_may_not_ask_its_node_agent(rank: Peer, relayed: Peer) -> No
     assert rank.refuses(encode(header(Kind.PING, b"id", lease="unknown"))) == "no-lease"
 
 
-@pytest.mark.parametrize("kind", [Kind.ATTACH, Kind.DETACH, Kind.HEARTBEAT])
+@pytest.mark.parametrize("kind", [Kind.ATTACH, Kind.DETACH, Kind.HEARTBEAT, Kind.PROBE])
 def test_a_rank_cannot_act_as_its_node_agent_through_the_relay(
     relayed: Peer, shared: Stack, kind: Kind
 ) -> None:

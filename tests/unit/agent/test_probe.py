@@ -104,6 +104,27 @@ def test_a_qpu_agent_is_ready_only_with_its_device_online_and_not_drained(
     assert probe("qpu", "emu0")[0] == 0
 
 
+def test_a_qpu_agent_that_cannot_ask_slurmctld_is_live_and_not_ready(
+    guarded: Stack, probe: Prober
+) -> None:
+    """Though no job holds a lease that it would have to ask after."""
+    guarded.slurm.down = True
+    guarded.stop_qpu("emu0")
+    guarded.start_qpu("emu0")
+    eventually(lambda: probe("qpu", "emu0", "--ready")[0] == 1)
+    code, found = probe("qpu", "emu0")
+    assert (code, found["live"]) == (0, True)
+    assert found["reasons"][0].startswith("it cannot ask slurmctld: slurmctld: ")
+    guarded.slurm.down = False
+    eventually(lambda: probe("qpu", "emu0", "--ready")[0] == 0)
+
+
+def test_probing_a_node_changes_nothing(guarded: Stack, probe: Prober) -> None:
+    runs = dict(guarded.qpus["emu0"].agent._admission._runs)
+    assert probe("node", "--ready")[0] == 0
+    assert guarded.qpus["emu0"].agent._admission._runs.keys() <= {*runs, "c1"}
+
+
 def test_an_unknown_qpu_could_not_be_asked(
     guarded: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
