@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from containers import Cluster
+from containers import Cluster, until
+from faults.audit import Verdict
 from faults.drive import Stage
 from faults.plan import plan
 
@@ -27,3 +28,21 @@ def test_nothing_leaks_and_nothing_is_lost(stage: Stage, seed: int) -> None:
     print(f"seed {seed}: {chosen}")
     verdict = stage.run(chosen)
     assert verdict.findings == {}
+
+
+def test_a_node_that_slurm_has_drained_is_found(cluster: Cluster) -> None:
+    """What the verdict of every seed counts on: that it would be."""
+
+    def out_of_service() -> list[str]:
+        verdict = Verdict()
+        verdict.note_left(cluster.left_behind())
+        return verdict.drained
+
+    assert out_of_service() == []
+    update = ["scontrol", "update", "nodename=c2"]
+    cluster.check([*update, "state=drain", "reason=to see that it is found"])
+    try:
+        until(lambda: out_of_service() == ["c2 is drained"], 10, "the drained node is found")
+    finally:
+        cluster.check([*update, "state=resume"])
+    until(lambda: out_of_service() == [], 10, "the node is back")

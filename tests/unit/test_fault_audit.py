@@ -6,7 +6,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from faults.audit import Answer, Charge, Fault, Rank, Recovery, audit, parse, percentile
+from faults.audit import Answer, Charge, Fault, Rank, Recovery, Verdict, audit, parse, percentile
+from faults.census import Held, grown
 
 JOB, SESSION = 7, "00112233aabbccdd"
 
@@ -58,6 +59,57 @@ def test_a_rank_with_all_its_results_is_sound() -> None:
 )
 def test_what_is_wrong_is_found(rank: Rank, charges: list[Charge], found: set[str]) -> None:
     assert findings(rank, charges) == found
+
+
+@pytest.mark.parametrize(
+    "state", ["drained", "draining", "drained*", "down", "down*", "fail", "failing", "down$"]
+)
+def test_a_node_that_is_out_of_service_is_found(state: str) -> None:
+    verdict = Verdict()
+    verdict.note_left([f"c1 is {state}"])
+    assert verdict.findings == {"drained": [f"c1 is {state}"]}
+    assert not verdict.sound
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "c1 is allocated",
+        "c1 is completing",
+        "job 7 of alice is RUNNING",
+        "lease: emu0  7  alice",
+        "LicenseName=qpu_emu0 Total=4 Used=1 Free=3 Reserved=0 Remote=no",
+        "c1 has /run/openqse/job-7",
+        "c1 runs 4711 python drained.py",
+        "cannot say: sinfo: error: slurmctld is down",
+    ],
+)
+def test_what_is_left_of_a_job_is_found(left: str) -> None:
+    verdict = Verdict()
+    verdict.note_left([left])
+    assert verdict.findings == {"leaked": [left]}
+
+
+CALM = Held(descriptors=20, threads=5, sockets=1, files=3)
+
+
+@pytest.mark.parametrize("what", ["descriptors", "threads", "sockets", "files"])
+@pytest.mark.parametrize("agent", ["node-agent on c1", "qpu-agent-emu0 on qpu"])
+def test_an_agent_that_holds_more_than_before_is_found(agent: str, what: str) -> None:
+    more = replace(CALM, **{what: getattr(CALM, what) + 5})
+    (found,) = grown({agent: CALM}, {agent: more})
+    assert found.startswith(f"{agent} holds ")
+    assert grown({agent: more}, {agent: CALM}) == []  # fewer is no leak
+
+
+def test_an_agent_that_is_gone_is_found() -> None:
+    assert grown({"node-agent on c1": CALM}, {}) == ["node-agent on c1 does not run"]
+
+
+def test_threads_that_ask_slurmctld_are_no_leak() -> None:
+    agent, asked = "qpu-agent-emu0 on qpu", replace(CALM, threads=CALM.threads + 4)
+    assert grown({agent: CALM}, {agent: asked}) == []
+    assert grown({"node-agent on c1": CALM}, {"node-agent on c1": asked}) != []
 
 
 def test_a_killed_rank_may_miss_results_and_be_charged_for_them() -> None:

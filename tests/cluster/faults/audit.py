@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,10 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from faults.plan import KINDS
+
+#: What sinfo says of a node to which Slurm gives no jobs; a sign after it says, for one, that the
+#: node does not answer.
+_OUT_OF_SERVICE = re.compile(r"\S+ is (drain(ed|ing)?|down|fail(ing)?)[*~#!%$@^-]?")
 
 
 class Answer(NamedTuple):
@@ -110,6 +115,15 @@ class Verdict:
     drained: list[str] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)
     results: int = 0
+
+    def note_left(self, texts: Iterable[str]) -> None:
+        """Notes what is left of jobs, in words; a node that is out of service is not left but lost.
+
+        Of a node they are "NAME is STATE", as sinfo words it.
+        """
+        for text in texts:
+            out_of_service = _OUT_OF_SERVICE.fullmatch(text)
+            (self.drained if out_of_service else self.leaked).append(text)
 
     @property
     def findings(self) -> dict[str, list[str]]:

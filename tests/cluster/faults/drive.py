@@ -44,15 +44,12 @@ def drive(cluster: Cluster, plan: Plan, before: dict[str, census.Held]) -> Verdi
             *(KINDS[step.kind].dooms(step.target, plan.layout) for step in plan.steps)
         )
         late = _silence(scene)
-        leaked = _left(cluster, before)
+        left = _left(cluster, before)
         killed = [scene.ids[user] for user in doomed]
         ranks = [rank for ranks in read_ranks(cluster, scene.ids, name).values() for rank in ranks]
         verdict = audit(ranks, killed, read_charges(cluster, scene.ids.values()), faults)
         verdict.lost += late
-        out_of_service = ("drain", "down", "fail")
-        for text in leaked:
-            state = text.partition(" is ")[2]
-            (verdict.drained if state.startswith(out_of_service) else verdict.leaked).append(text)
+        verdict.note_left(left)
         return verdict
 
 

@@ -168,6 +168,30 @@ def test_a_key_is_changed_while_agents_and_jobs_run(
     assert sorted(guarded.leases("emu0")) == [8, 9]
 
 
+def test_a_qpus_own_key_is_changed_by_restarts_that_lose_no_task(
+    guarded: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded.slurm.submit(7, {"qpu_emu0": 1})
+    for name, value in guarded.attach(7, "emu0").items():
+        monkeypatch.setenv(name, value)
+    program = echo_program()
+    with openqse.connect() as qpu:
+        futures = [qpu.submit(program, parameters=[i], shots=1) for i in range(10)]
+        assert main(["--rotate", "emu0", f"--directory={guarded.key_directory}"]) == 0
+        new = replace(guarded.site.qpu("emu0"), key=str(guarded.key_directory / "emu0-2.public"))
+        guarded.site = Site(guarded.site.qpus | {"emu0": new})
+        guarded.stop_qpu("emu0")
+        guarded.start_qpu("emu0")
+        futures += [qpu.submit(program, parameters=[i], shots=1) for i in range(10, 20)]
+        with pytest.raises(TimeoutError):  # the node agent looks for the old key still
+            futures[-1].result(1.0)
+        guarded.stop_node()
+        guarded.start_node()
+        assert [value_of(future.result(30)) for future in futures] == list(range(20))
+    guarded.slurm.submit(8, {"qpu_emu0": 1})
+    guarded.attach(8, "emu0")
+
+
 def test_a_key_that_is_taken_away_is_good_for_nothing_at_once(
     guarded: Stack, peer: Callable[..., Peer]
 ) -> None:
