@@ -21,8 +21,7 @@ from openqse_agent import keys
 from openqse_agent.config import AgentConfig, NodeConfig, QPUConfig
 from openqse_agent.node.loop import NodeAgent
 from openqse_agent.qpu.loop import QPUAgent
-from openqse_agent.slurm.client import AccountShare, FairTree, Job, QPUUse, Reservation
-from openqse_agent.slurm.client import ANY_JOB, Job, Reservation
+from openqse_agent.slurm.client import ANY_JOB, AccountShare, FairTree, Job, QPUUse, Reservation
 from openqse_agent.slurm.records import remaining
 
 
