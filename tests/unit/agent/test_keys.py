@@ -157,7 +157,8 @@ def test_a_key_is_changed_while_agents_and_jobs_run(
         guarded.authorise(elsewhere / "node-2.public")
         eventually(lambda: pose(peer(second, "c9-00000000")) == "pong")
         os.rename(elsewhere / "node-2.secret", guarded.key_directory / "node-2.secret")
-        eventually(lambda: guarded.node._pair == second)
+        uplink = guarded.node._uplinks["emu0"]
+        eventually(lambda: uplink._pair == second)
         assert served()  # over the connection that the old key made
         guarded.slurm.submit(8, {"qpu_emu0": 1})
         guarded.attach(8, "emu0")
