@@ -357,13 +357,7 @@ class QPU:
     def _sampled(
         self, program: Circuit | str | os.PathLike[str], shots: int, seed: int | None
     ) -> tuple[Circuit, int, int | None]:
-        circuit = _circuit(program)
-        try:
-            shots, seed = operator.index(shots), None if seed is None else operator.index(seed)
-        except TypeError:
-            raise ArgumentError(
-                f"shots and seed are whole numbers, not {shots!r} and {seed!r}"
-            ) from None
+        circuit, shots = _circuit(program), _whole("shots", shots)
         if circuit.num_clbits == 0:
             raise ProgramError(
                 "the program measures nothing, so there is nothing to sample",
@@ -373,9 +367,7 @@ class QPU:
             raise ArgumentError(
                 f"{shots} shots; {self.name} takes 1 to {self.capabilities.max_shots} in one task"
             )
-        if seed is not None and not 0 <= seed < 2**64:
-            raise ArgumentError("a seed is a whole number from 0 to 2^64 - 1")
-        return circuit, shots, seed
+        return circuit, shots, _seed(seed)
 
     def _sample(
         self,
@@ -412,6 +404,7 @@ class QPU:
         observable: PauliSum,
         *,
         parameters: ArrayLike | None = None,
+        seed: int | None = None,
         timeout: float | None = None,
         latency: str = Latency.BATCH,
     ) -> Any:
@@ -422,7 +415,12 @@ class QPU:
         """
         result = _wait(
             self.submit_expectation(
-                program, observable, parameters=parameters, timeout=timeout, latency=latency
+                program,
+                observable,
+                parameters=parameters,
+                seed=seed,
+                timeout=timeout,
+                latency=latency,
             ),
             timeout,
         )
@@ -434,6 +432,7 @@ class QPU:
         observable: PauliSum,
         *,
         parameters: ArrayLike | None = None,
+        seed: int | None = None,
         timeout: float | None = None,
         latency: str = Latency.BATCH,
     ) -> Future[ExpectationResult]:
@@ -455,7 +454,7 @@ class QPU:
                 f"{circuit.num_qubits}"
             )
         sets, batched = parameter_sets(parameters, circuit.parameters)
-        work = Work(circuit.digest, sets, observable=observable)
+        work = Work(circuit.digest, sets, seed=_seed(seed), observable=observable)
         return self._send(
             Request(Kind.EXPECTATION, work, circuit, _timeout(timeout), _latency(latency)),
             lambda task_id, outcome: ExpectationResult(
@@ -560,6 +559,22 @@ def _read(source: str, name: str) -> Circuit:
     from openqse.program.openqasm import loads  # the parser is large; many programs never need it
 
     return loads(source, name)
+
+
+def _whole(name: str, number: int) -> int:
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise ArgumentError(f"{name} must be a whole number, not {number!r}") from None
+
+
+def _seed(seed: int | None) -> int | None:
+    if seed is None:
+        return None
+    seed = _whole("a seed", seed)
+    if not 0 <= seed < 2**64:
+        raise ArgumentError("a seed is a whole number from 0 to 2^64 - 1")
+    return seed
 
 
 def _timeout(timeout: float | None) -> float | None:

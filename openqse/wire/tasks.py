@@ -50,10 +50,10 @@ def encode_work(work: Work, program: bytes | None) -> tuple[dict[str, Any], list
     body: dict[str, Any] = {"program": work.program, "sets": sets, "width": width}
     if work.observable is None:
         body["shots"] = work.shots
-        if work.seed is not None:
-            body["seed"] = work.seed
     else:
         body["observable"] = work.observable.to_wire()
+    if work.seed is not None:
+        body["seed"] = work.seed
     buffers: list[Frame] = []
     if program is not None:
         body["attached"] = True
@@ -103,7 +103,7 @@ def decode_work(body: dict[str, Any], buffers: Sequence[Frame]) -> tuple[Work, b
         if shots == 0:
             raise ProtocolError("a task asks for no shots and for no observable")
         return Work(program, parameters, shots, seed), attached
-    return Work(program, parameters, observable=PauliSum.from_wire(observable)), attached
+    return Work(program, parameters, 0, seed, PauliSum.from_wire(observable)), attached
 
 
 def encode_outcome(outcome: Outcome) -> tuple[dict[str, Any], list[Frame]]:

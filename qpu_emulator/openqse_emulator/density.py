@@ -43,6 +43,11 @@ class Distribution:
     registers: NDArray[np.uint8]
     cumulative: NDArray[np.float64]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return self.registers.nbytes + self.cumulative.nbytes
+
 
 class _Step(NamedTuple):
     """An operation or channel, and for a measurement what becomes of its outcome."""

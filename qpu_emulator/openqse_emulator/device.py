@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 
@@ -18,6 +17,7 @@ from openqse.program.observable import PauliSum
 from openqse_emulator import choice, density, noise, stabilizer, timing
 from openqse_emulator import profile as profiles
 from openqse_emulator.choice import Choice
+from openqse_emulator.kept import Kept, Shots
 from openqse_emulator.noise import NoiseModel
 from openqse_emulator.profile import Profile
 from openqse_emulator.randomness import Uniforms
@@ -25,8 +25,6 @@ from openqse_emulator.statevector import branches, execute
 from openqse_emulator.trajectories import Prepared as Trajectories
 from openqse_emulator.warm import compile_kernels
 
-#: Memory that distributions of earlier runs may take, bytes. Four of 20 qubits.
-_CACHE_BYTES = 2**26
 #: Stream of the random numbers of readout errors, and shots that are read at a time.
 _READOUT, _READ = 2**32, 2**12
 
@@ -95,6 +93,38 @@ class Prepared:
         return Trajectories(self._engine, self.circuit, self.unmeasured)
 
 
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """What is to be computed: a run or expectation, or a part of one.
+
+    Attributes:
+        angles: float64 ``(k, n_angles)``, as ``Circuit.bind`` gives them.
+        first_set, first_shot, of_shots: where it lies in the whole.
+    """
+
+    prepared: Prepared
+    chosen: Choice
+    angles: NDArray[np.float64]
+    seed: int
+    first_set: int
+    first_shot: int
+    of_shots: int
+    stopped: Stopped
+
+    def uniforms(self, i: int) -> Uniforms:
+        """The random numbers of the ``i``-th of these sets."""
+        return Uniforms(self.seed, self.first_set + i, self.first_shot)
+
+    def ends(self, count: int) -> bool:
+        """Whether so many shots are the last of their sets."""
+        return self.first_shot + count == self.of_shots
+
+    @property
+    def outcomes(self) -> int:
+        """A bound on the states that collapses in the program's course lead to."""
+        return 1 << self.prepared.dense.program.collapses
+
+
 class Emulator:
     """A ``Device`` that computes what its profile's hardware would sample.
 
@@ -109,7 +139,7 @@ class Emulator:
             execute.DTYPES[profile.engine.precision], self._settings.threads
         )
         self._seeds = np.random.default_rng()
-        self._distributions = _Distributions()
+        self._kept = Kept()
         self._online = True
         durations, errors = asdict(profile.durations_ns), asdict(profile.noise)
         errors["kraus"] = sorted(errors["kraus"])  # complex numbers do not travel
@@ -120,6 +150,7 @@ class Emulator:
             max_shots=profile.max_shots,
             dynamic_circuits=True,
             expectation=True,
+            slices=True,
             timing={name: ns * 1e-9 for name, ns in durations.items()},
         )
         self._calibration = Calibration(
@@ -164,7 +195,9 @@ class Emulator:
         shots: int,
         seed: int | None,
         stopped: Stopped,
+        first_set: int = 0,
         first_shot: int = 0,
+        of_shots: int | None = None,
     ) -> Samples:
         """Samples a prepared program.
 
@@ -173,119 +206,181 @@ class Emulator:
             shots: for each of the ``k`` sets.
             seed: from 0 to 2^64 - 1; equal seeds give equal samples, whatever the number of
                 threads; None draws one.
-            first_shot: the number of the first of these shots. Slices of a run, each from the shot
-                at which the one before ended, give the samples of the run, if they have its seed.
+            first_set, first_shot, of_shots: where a slice lies in the run, as in the contract.
 
         Raises:
-            ArgumentError: parameters of the wrong shape, fewer than one shot, or a seed or a first
-                shot out of range.
+            ArgumentError: parameters of the wrong shape, fewer than one shot, or a seed, a first
+                set or a first shot out of range.
             NotSupported: more shots than the profile allows, or see ``prepare``.
             TaskCancelled: ``stopped`` was true.
             DeviceError: memory ran out.
         """
-        in_range = seed is None or 0 <= seed < 2**64
-        if shots < 1 or not in_range or not 0 <= first_shot < 2**62:
+        of_shots = first_shot + shots if of_shots is None else of_shots
+        if not 0 <= first_shot < first_shot + shots <= of_shots or not 0 <= first_set < 2**62:
             raise ArgumentError(
-                f"{shots} shots from number {first_shot} with seed {seed}",
+                f"{shots} shots from number {first_shot} of {of_shots}, from set {first_set}",
                 layer="device",
-                remedy="Give at least one shot, and a seed from 0 to 2^64 - 1 or none",
+                remedy="Give at least one shot, and a slice that lies in its run",
             )
-        if shots > self._profile.max_shots:
+        if of_shots > self._profile.max_shots:
             raise NotSupported(
-                f"{shots} shots; profile {self._profile.name!r} takes at most "
+                f"{of_shots} shots; profile {self._profile.name!r} takes at most "
                 f"{self._profile.max_shots} in a task",
                 layer="device",
                 remedy="Split the task",
-                shots=shots,
+                shots=of_shots,
                 max_shots=self._profile.max_shots,
             )
-        if seed is None:
-            seed = int(self._seeds.integers(2**64, dtype=np.uint64))
+        seed = self._seed(seed)
         circuit = prepared.circuit
         angles = circuit.bind(parameters)
-        chosen = self._choose(prepared, angles, shots)
+        chosen = self._choose(prepared, angles, of_shots)
+        part = _Slice(prepared, chosen, angles, seed, first_set, first_shot, of_shots, stopped)
         try:
             memory = np.zeros((len(angles), shots, -(-circuit.num_clbits // 8)), np.uint8)
-            self._sample(prepared, chosen, parameters, angles, seed, first_shot, memory, stopped)
+            self._sample(part, memory)
         except MemoryError as error:
             raise _out_of_memory(chosen) from error
-        time = len(angles) * shots * prepared.shot_ns
+        time = self.estimate(prepared, shots, len(angles))
         return Samples(memory, time, f"{chosen.method}: {chosen.reason}")
 
-    def _sample(
-        self,
-        prepared: Prepared,
-        chosen: Choice,
-        parameters: NDArray[np.float64],
-        angles: NDArray[np.float64],
-        seed: int,
-        first_shot: int,
-        memory: NDArray[np.uint8],
-        stopped: Stopped,
-    ) -> None:
+    def _seed(self, given: int | None) -> int:
+        """A seed, drawn if none is given."""
+        if given is None:
+            return int(self._seeds.integers(2**64, dtype=np.uint64))
+        if not 0 <= given < 2**64:
+            raise ArgumentError(
+                f"a seed of {given}", layer="device", remedy="Give one from 0 to 2^64 - 1, or none"
+            )
+        return given
+
+    def _sample(self, part: _Slice, memory: NDArray[np.uint8]) -> None:
         """Writes the samples of each set, readout errors included."""
-
-        def uniforms(of_set: int) -> Uniforms:
-            return Uniforms(seed, of_set, first_shot)
-
+        prepared, chosen = part.prepared, part.chosen
         if chosen.method == "stabilizer":
-            for i, row in enumerate(angles):
+            for i, row in enumerate(part.angles):
                 program = prepared.clifford(row)
                 memory[i] = stabilizer.sample(
-                    program, prepared.errors, memory.shape[1], (seed, i), stopped, first_shot
-                )
+                    program, prepared.errors, memory.shape[1], (part.seed, part.first_set + i),
+                    part.stopped, part.first_shot,
+                )  # fmt: skip
             return
-        dense = None if chosen.method == "density" else prepared.dense
-        if chosen.method == "statevector" and dense is not None and not dense.program.collapses:
-            if len(angles) == 1:
-                found = self._distributions.get(
-                    (prepared.circuit.id, parameters.tobytes()),
-                    lambda: self._engine.distribution(dense, angles[0], stopped),
-                )
-                found.sample(uniforms(0), memory[0], self._engine.team, stopped)
-            else:
-                self._engine.samples(dense, angles, uniforms, memory, stopped)
+        collapses = chosen.method != "density" and prepared.dense.program.collapses
+        if chosen.method == "trajectories" or collapses:
+            self._sample_paths(part, memory)
+        elif chosen.method == "statevector" and len(part.angles) > 1:
+            self._make_room(chosen)
+            self._engine.samples(
+                prepared.dense, part.angles, part.uniforms, memory, part.stopped
+            )  # fmt: skip
         else:
-            for i, row in enumerate(angles):
-                if chosen.method == "density":
-                    exact = density.distribution(
-                        prepared.sequence, prepared.circuit.num_qubits,
-                        prepared.circuit.num_clbits, row, stopped,
-                    )  # fmt: skip
-                    memory[i] = density.sample(exact, uniforms(i).draw(0, 0, memory.shape[1]))
-                elif chosen.method == "trajectories":
-                    prepared.trajectories.sample(row, uniforms(i), memory[i], stopped)
-                else:
-                    branches.sample(
-                        self._engine, prepared.dense, row, uniforms(i), memory[i], stopped
-                    )
+            self._sample_distributions(part, memory)
         if prepared.errors.any():
             for i, all_rows in enumerate(memory):
+                uniforms = part.uniforms(i)
                 for begin in range(0, len(all_rows), _READ):
                     rows = all_rows[begin : begin + _READ]
                     drawn = [
-                        uniforms(i).draw(_READOUT + bit, begin, len(rows))
+                        uniforms.draw(_READOUT + bit, begin, len(rows))
                         for bit in range(prepared.circuit.num_clbits)
                     ]
                     noise.misread(rows, prepared.errors, np.stack(drawn, axis=1))
+
+    def _sample_distributions(self, part: _Slice, memory: NDArray[np.uint8]) -> None:
+        """Samples programs whose distribution is found once, and kept for the slices to come."""
+        prepared, stopped = part.prepared, part.stopped
+        circuit, count = prepared.circuit, memory.shape[1]
+        for i, row in enumerate(part.angles):
+
+            def exact(row: NDArray[np.float64] = row) -> density.Distribution:
+                return density.distribution(
+                    prepared.sequence, circuit.num_qubits, circuit.num_clbits, row, stopped
+                )
+
+            def dense(row: NDArray[np.float64] = row) -> execute.Distribution:
+                return self._engine.distribution(prepared.dense, row, stopped)
+
+            key = part.chosen.method, circuit.id, row.tobytes()
+            sliced = count < part.of_shots
+            if key not in self._kept:
+                self._make_room(part.chosen)
+            if part.chosen.method == "density":
+                drawn = part.uniforms(i).draw(0, 0, count)
+                memory[i] = density.sample(self._kept.get(key, exact, sliced=sliced), drawn)
+            else:
+                found = self._kept.get(key, dense, sliced=sliced)
+                found.sample(part.uniforms(i), memory[i], self._engine.team, stopped)
+            if part.ends(count):
+                self._kept.release(key)
+
+    def _sample_paths(self, part: _Slice, memory: NDArray[np.uint8]) -> None:
+        """Samples programs in which shots go ways of their own."""
+        prepared = part.prepared
+        count, width = memory.shape[1:]
+        self._make_room(part.chosen)
+        for i, row in enumerate(part.angles):
+            if count == part.of_shots:
+                self._follow(part, i, memory[i], None, part.stopped)
+                continue
+            key = part.chosen, prepared.circuit.id, row.tobytes(), part.seed, part.first_set + i
+            shots = self._kept.get(key, lambda: Shots(part.of_shots, width), sliced=True)
+
+            def sample(
+                begin: int, end: int, stopped: Stopped, i: int = i, kept: Shots = shots
+            ) -> None:
+                self._follow(
+                    replace(part, first_shot=begin), i, kept.memory[begin:end],
+                    kept.left[begin:end], stopped,
+                )  # fmt: skip
+
+            begin = part.first_shot
+            alike = part.chosen.method == "statevector" and part.outcomes <= count
+            memory[i] = shots.take(begin, begin + count, sample, part.stopped, alike=alike)
+            if part.ends(count):
+                self._kept.drop(key)
+
+    def _follow(
+        self,
+        part: _Slice,
+        i: int,
+        memory: NDArray[np.uint8],
+        left: NDArray[np.bool_] | None,
+        stopped: Stopped,
+    ) -> None:
+        """Samples those shots of a set that are left."""
+        prepared, row, uniforms = part.prepared, part.angles[i], part.uniforms(i)
+        if part.chosen.method == "trajectories":
+            prepared.trajectories.sample(row, uniforms, memory, stopped, left)
+        else:
+            branches.sample(self._engine, prepared.dense, row, uniforms, memory, stopped, left)
+
+    def _make_room(self, chosen: Choice) -> None:
+        """Drops of what is kept whatever would take, with a program, more than memory allows."""
+        self._kept.trim(max(0, self._settings.memory_bytes - chosen.bytes))
 
     def expectation(
         self,
         prepared: Prepared,
         observable: PauliSum,
         parameters: NDArray[np.float64],
+        seed: int | None,
         stopped: Stopped,
+        first_set: int = 0,
     ) -> Expectations:
         """The observable's expectation for each of the ``k`` rows of ``parameters``.
 
         It is exact, except by trajectories: then it is the mean of as many as the profile's
-        ``expectation_shots``. Measurements at the end of the program are left out: the observable
-        stands in their place. The QPU time is that of hardware which samples ``expectation_shots``
-        shots for each group of terms (see ``timing.measurement_groups``).
+        ``expectation_shots``, which the seed determines. Measurements at the end of the program
+        are left out: the observable stands in their place. The QPU time is that of hardware which
+        samples ``expectation_shots`` shots for each group of terms (see
+        ``timing.measurement_groups``).
+
+        Args:
+            seed, first_set: as in ``run``.
 
         Raises:
             ArgumentError: the observable has another number of qubits than the program, or
-                parameters of the wrong shape.
+                parameters of the wrong shape, or a seed out of range.
             NotSupported: the program measures or resets in its course, so that it prepares no one
                 state; or see ``prepare``.
             TaskCancelled: ``stopped`` was true.
@@ -307,37 +402,41 @@ class Emulator:
             )
         angles = circuit.bind(parameters)
         chosen = self._choose(prepared, angles, None)
+        part = _Slice(prepared, chosen, angles, self._seed(seed), first_set, 0, 0, stopped)
+        self._make_room(chosen)
         try:
-            values = self._expect(prepared, chosen, observable, angles, stopped)
+            values = self._expect(part, observable)
         except MemoryError as error:
             raise _out_of_memory(chosen) from error
-        groups = timing.measurement_groups(observable.paulis.tobytes(), observable.num_qubits)
-        shots = groups * self._profile.expectation_shots
-        time = len(angles) * shots * prepared.expectation_shot_ns
+        time = self.estimate(prepared, 0, len(angles), observable)
         return Expectations(values, time, f"{chosen.method}: {chosen.reason}")
 
-    def _expect(
-        self,
-        prepared: Prepared,
-        chosen: Choice,
-        observable: PauliSum,
-        angles: NDArray[np.float64],
-        stopped: Stopped,
-    ) -> NDArray[np.float64]:
-        if chosen.method == "statevector":
-            return self._engine.expectations(prepared.dense, observable, angles, stopped)
-        if chosen.method == "trajectories":
-            seed = int(self._seeds.integers(2**64, dtype=np.uint64))
+    def _expect(self, part: _Slice, observable: PauliSum) -> NDArray[np.float64]:
+        prepared, stopped = part.prepared, part.stopped
+        if part.chosen.method == "statevector":
+            return self._engine.expectations(prepared.dense, observable, part.angles, stopped)
+        if part.chosen.method == "trajectories":
+            shots = self._profile.expectation_shots
             return np.array([
                 prepared.unmeasured_trajectories.expectation(
-                    observable, row, Uniforms(seed, i), self._profile.expectation_shots, stopped
+                    observable, row, part.uniforms(i), shots, stopped
                 )
-                for i, row in enumerate(angles)
+                for i, row in enumerate(part.angles)
             ])  # fmt: skip
-        engine = density if chosen.method == "density" else stabilizer
-        return np.array(
-            [engine.expectation(prepared.unmeasured, observable, row, stopped) for row in angles]
-        )
+        engine = density if part.chosen.method == "density" else stabilizer
+        return np.array([
+            engine.expectation(prepared.unmeasured, observable, row, stopped)
+            for row in part.angles
+        ])  # fmt: skip
+
+    def estimate(
+        self, prepared: Prepared, shots: int, sets: int, observable: PauliSum | None = None
+    ) -> int:
+        """The QPU time that ``run`` or ``expectation`` charges, nanoseconds; as in the contract."""
+        if observable is None:
+            return sets * shots * prepared.shot_ns
+        groups = timing.measurement_groups(observable.paulis.tobytes(), observable.num_qubits)
+        return sets * groups * self._profile.expectation_shots * prepared.expectation_shot_ns
 
     def _choose(self, prepared: Prepared, angles: NDArray[np.float64], shots: int | None) -> Choice:
         """The engine for a program, decided once, whatever its parameters are.
@@ -372,33 +471,8 @@ class Emulator:
     def close(self) -> None:
         """Ends the threads and frees what is kept between runs."""
         self._online = False
-        self._distributions = _Distributions()
+        self._kept = Kept()
         self._engine.close()
-
-
-class _Distributions:
-    """The distributions used last, within ``_CACHE_BYTES``: a long task comes in slices of shots,
-    and these interleave with other tasks'."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, bytes], execute.Distribution] = OrderedDict()
-        self._bytes = 0
-
-    def get(
-        self, key: tuple[str, bytes], make: Callable[[], execute.Distribution]
-    ) -> execute.Distribution:
-        """The distribution of a program and its parameters, made if it is not there."""
-        kept = self._kept.get(key)
-        if kept is not None:
-            self._kept.move_to_end(key)
-            return kept
-        made = make()
-        if made.nbytes <= _CACHE_BYTES:
-            self._kept[key] = made
-            self._bytes += made.nbytes
-        while self._bytes > _CACHE_BYTES:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return made
 
 
 def create(profile: str | None = None) -> Emulator:

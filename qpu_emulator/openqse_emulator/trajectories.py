@@ -135,16 +135,20 @@ class Prepared:
         uniforms: Uniforms,
         memory: NDArray[np.uint8],
         stopped: Stopped,
+        left: NDArray[np.bool_] | None = None,
     ) -> None:
         """Samples the program, without readout errors.
 
         Args:
             angles: float64 ``(n_angles,)``, a row of ``Circuit.bind``.
             memory: uint8 ``(shots, bytes)``, one row of ``Samples.memory``; written.
+            left: bool ``(shots,)``, which are to be sampled; those that are, are struck off. None
+                means all.
 
         Raises:
             TaskCancelled: ``stopped`` was true.
         """
+        left = np.ones(len(memory), np.bool_) if left is None else left
         draws = uniforms.draw(0, 0, len(memory))
 
         def use(state: State, shots: NDArray[np.int64]) -> None:
@@ -152,8 +156,9 @@ class Prepared:
                 rows = memory[shots]
                 execute.measured_alone(self._read, state).draw(draws[shots], rows)
                 memory[shots] = rows
+            left[shots] = False
 
-        self._follow(angles, uniforms, memory, use, stopped, keep_phases=False)
+        self._follow(angles, uniforms, memory, left, use, stopped, keep_phases=False)
 
     def expectation(
         self,
@@ -176,7 +181,8 @@ class Prepared:
             sums[int(shots[0])] = len(shots) * value / execute.norm(state)
 
         nothing = np.zeros((count, -(-self._read.num_clbits // 8)), dtype=np.uint8)
-        self._follow(angles, uniforms, nothing, use, stopped, keep_phases=True)
+        all_shots = np.ones(count, np.bool_)
+        self._follow(angles, uniforms, nothing, all_shots, use, stopped, keep_phases=True)
         # Threads end in any order; a sum is the same in one order alone.
         return sum(sums[shot] for shot in sorted(sums)) / count
 
@@ -185,6 +191,7 @@ class Prepared:
         angles: NDArray[np.float64],
         uniforms: Uniforms,
         memory: NDArray[np.uint8],
+        left: NDArray[np.bool_],
         use: Use,
         stopped: Stopped,
         *,
@@ -192,7 +199,8 @@ class Prepared:
     ) -> None:
         angles = np.concatenate([angles, self._constants])
         usual: list[paths.Path] = []
-        for events, shots in _groups(*self._draw(uniforms, len(memory), stopped)):
+        wanted = np.flatnonzero(left)
+        for events, shots in _groups(*self._draw(uniforms, len(memory), stopped), wanted):
             if (events[:, 2] < _DECAYS).all() and not self._collapses:
                 usual.append(paths.Path(events, shots))
                 continue
@@ -209,7 +217,7 @@ class Prepared:
 
     def _draw(
         self, uniforms: Uniforms, shots: int, stopped: Stopped
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """What happens to shots: int64 ``(events,)``, the shot of each, ascending; and int64
         ``(events, 3)``, in order of time, before which operation, to which qubit, and what."""
         found_shots: list[NDArray[np.int64]] = []
@@ -226,10 +234,10 @@ class Prepared:
                     row = np.array([[choice.position, qubit, what]], dtype=np.int64)
                     tables.append(np.repeat(row, len(hit), axis=0))
         if not tables:
-            return np.zeros(0, np.int64), np.zeros((0, 3), np.int64), shots
+            return np.zeros(0, np.int64), np.zeros((0, 3), np.int64)
         of_shot = np.concatenate(found_shots)
         order = np.argsort(of_shot, kind="stable")
-        return of_shot[order], np.concatenate(tables)[order], shots
+        return of_shot[order], np.concatenate(tables)[order]
 
     def _with_events(self, events: NDArray[np.int64]) -> _Variant:
         """The program in which some things happen beside Pauli operators; the last are kept."""
@@ -306,12 +314,14 @@ def _string(number: int, width: int) -> tuple[int, ...]:
 
 
 def _groups(
-    of_shot: NDArray[np.int64], table: NDArray[np.int64], shots: int
+    of_shot: NDArray[np.int64], table: NDArray[np.int64], wanted: NDArray[np.int64]
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Shots to which the same happens: the events, and their numbers."""
-    bounds = np.searchsorted(of_shot, np.arange(shots + 1)).tolist()
+    """Of the shots that are wanted, those to which the same happens: the events, and their
+    numbers."""
+    begins = np.searchsorted(of_shot, wanted).tolist()
+    ends = np.searchsorted(of_shot, wanted, side="right").tolist()
     groups: dict[bytes, tuple[NDArray[np.int64], list[int]]] = {}
-    for shot in range(shots):
-        events = table[bounds[shot] : bounds[shot + 1]]
+    for shot, begin, end in zip(wanted.tolist(), begins, ends, strict=True):
+        events = table[begin:end]
         groups.setdefault(events.tobytes(), (events, []))[1].append(shot)
     return [(events, np.array(members)) for events, members in groups.values()]

@@ -22,6 +22,7 @@ from openqse import device
 from openqse.errors import (
     DeadlineExceeded,
     InternalError,
+    NotSupported,
     OpenQSEError,
     StorageError,
     TaskCancelled,
@@ -54,6 +55,8 @@ class Task:
         size: bytes of the message that brought it.
         program: its program, encoded. deadline: monotonic instant, or None.
         arrived: monotonic instant. turn: number of the device's turn then.
+        slices: what is left to run of it. join: what its slices gave so far; None while it has not
+            begun, or is run whole. out_of_turn: it runs to its end though no task is started.
         stopped: why it is to end early; set by the loop, read by the device.
     """
 
@@ -66,6 +69,9 @@ class Task:
     interactive: bool
     arrived: float
     turn: int = 0
+    slices: Iterator[device.Work] | None = None
+    join: device.Join | None = None
+    out_of_turn: bool = False
     stopped: OpenQSEError | None = None
 
     @property
@@ -87,7 +93,7 @@ class Task:
 
     @property
     def shots_done(self) -> int:
-        return 0
+        return self.join.shots if self.join else 0
 
     def should_stop(self) -> bool:
         """Whether the device should give up: cancelled, or too late."""
@@ -125,6 +131,13 @@ class _Program:
 class Executor:
     """The queue, the device, and the thread that runs what is not short.
 
+    Tasks that take long run in slices of QPU time, where the device can: after each the queue says
+    who is next. A slice is charged to its owner's share at once, and the task, when it has given
+    its result, in the journal.
+
+    Args:
+        programs: prepared programs kept. slice: seconds of QPU time.
+
     Charges are in the journal before results are handed over.
 
     Attributes:
@@ -135,13 +148,20 @@ class Executor:
     """
 
     def __init__(
-        self, driver: device.Device, journal: Journal, programs: int, queue: Queue[Task]
+        self,
+        driver: device.Device,
+        journal: Journal,
+        programs: int,
+        queue: Queue[Task],
+        slice: float,
     ) -> None:
         self.ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._driver = driver
         self._journal = journal
         self._programs = programs
         self._queue = queue
+        self._slice_ns = int(slice * 1e9) if driver.capabilities.slices else None
+        self._begun: set[Task] = set()  # those of which some slices have run, and more are to
         self.running: Task | None = None
         self.waits: dict[bool, deque[int]] = {c: deque(maxlen=_WAITS) for c in (False, True)}
         self._turns = 0
@@ -185,10 +205,8 @@ class Executor:
             if self._threads_turn:
                 self._handed.put(task)
                 break
-            outcome = self._run(task)
-            with self._lock:
-                self._charge_turn(task, outcome)
-            finished.append((task, outcome))
+            if (outcome := self._run(task)) is not None:
+                finished.append((task, outcome))
         return self._charged(finished)
 
     @property
@@ -197,12 +215,12 @@ class Executor:
         return (
             len(self._queue) > 0
             and not self._threads_turn
-            and not self._held
+            and (not self._held or bool(self._begun))
             and self._journal.has_room
         )
 
     def hold(self, held: bool) -> None:
-        """Starts tasks no more, or again; what runs goes on."""
+        """Starts tasks no more, or again; what has begun goes on."""
         with self._lock:
             self._held = held
 
@@ -224,6 +242,7 @@ class Executor:
             if task in parked:
                 parked.remove(task)
                 return True
+            self._begun.discard(task)
             return self._queue.remove(task)
 
     def change_queue(self, change: Callable[[], None]) -> None:
@@ -251,7 +270,7 @@ class Executor:
         program = self._prepared.get(task.work.program)
         if program is None or program.qpu_time is None:
             return None
-        return program.qpu_time * _shots(task.work)
+        return program.qpu_time * (_shots(task.work) - task.shots_done)
 
     def completions(self) -> list[tuple[Task, Outcome]]:
         """Takes what the thread has ended since the last call."""
@@ -277,9 +296,8 @@ class Executor:
             while task is not None:
                 short = self._is_short(task)
                 outcome = self._run(task)
-                ended = self._charged([(task, outcome)])
+                ended = [] if outcome is None else self._charged([(task, outcome)])
                 with self._lock:
-                    self._charge_turn(task, outcome)
                     # Back to the loop as soon as tasks are short again.
                     task = None if short else self._next()
                     self._threads_turn = task is not None
@@ -290,44 +308,87 @@ class Executor:
 
     def _next(self) -> Task | None:
         """The next task whose charge can be recorded and whose result its session will take."""
-        if self._held or not self._journal.has_room:
+        if not self._journal.has_room:
+            return None
+        if self._held:
+            for begun in self._begun:
+                if self._queue.remove(begun):
+                    begun.out_of_turn = True
+                    return begun
             return None
         while (task := self._queue.pop()) is not None and task.session.blocked:
             task.session.ledger.parked.append(task)
             self._queue.charge(task, 0.0, time.monotonic())
         return task
 
-    def _charge_turn(self, task: Task, outcome: Outcome) -> None:
-        """Tells the queue what a task took of the QPU."""
-        took = outcome.data.qpu_time_ns * 1e-9 if isinstance(outcome, device.Outcome) else 0.0
-        self._queue.charge(task, took, time.monotonic())
-
     def _is_short(self, task: Task) -> bool:
         program = self._prepared.get(task.work.program)
         return program is not None and program.expected(task.work) < _SHORT
 
-    def _run(self, task: Task) -> Outcome:
+    def _run(self, task: Task) -> Outcome | None:
+        """Runs a task, or a slice of one; None if there is more of it to run."""
         self.running = task
-        self.waits[task.interactive].append(self._turns - task.turn)
+        if task.join is None:
+            self.waits[task.interactive].append(self._turns - task.turn)
         self._turns += 1
+        outcome: Outcome | None
+        took = 0
         try:
             if task.should_stop():
                 raise TaskCancelled("stopped before it ran")
             program = self._prepare(task)
+            work = self._slice(task, program)
             began = time.monotonic()
-            outcome = device.execute(self._driver, program.prepared, task.work, task.should_stop)
-            program.took(time.monotonic() - began, task.work)
-            program.qpu_time = outcome.data.qpu_time_ns * 1e-9 / _shots(task.work)
-            return outcome
+            outcome = device.execute(self._driver, program.prepared, work, task.should_stop)
+            program.took(time.monotonic() - began, work)
+            took = outcome.data.qpu_time_ns
+            program.qpu_time = took * 1e-9 / _shots(work)
+            if task.join is not None:
+                task.join.add(outcome)
+                outcome = task.join.outcome() if task.join.done else None
         except TaskCancelled as error:
-            return task.stopped or error
+            outcome = task.stopped or error
         except OpenQSEError as error:
-            return error.at("QPU agent")
+            outcome = error.at("QPU agent")
         except Exception as error:
             log.exception("a task could not be run")
-            return InternalError(repr(error), layer="QPU agent")
+            outcome = InternalError(repr(error), layer="QPU agent")
         finally:
             self.running = None
+        with self._lock:
+            self._turn_over(task, took * 1e-9, more=outcome is None)
+        return outcome
+
+    def _turn_over(self, task: Task, took: float, more: bool) -> None:
+        """Tells the queue what a task took of the QPU, in seconds."""
+        if task.out_of_turn:
+            task.out_of_turn = False
+            if more:
+                self._queue.push(task)
+        else:
+            self._queue.charge(task, took, time.monotonic(), more)
+        if more:
+            self._begun.add(task)
+        else:
+            self._begun.discard(task)
+
+    def _slice(self, task: Task, program: _Program) -> device.Work:
+        """What of a task is to run now."""
+        if self._slice_ns is None:
+            return task.work
+        if task.slices is None:
+            work = task.work
+            try:
+                took = self._driver.estimate(
+                    program.prepared, work.shots, len(work.parameters), work.observable
+                )
+            except NotSupported:
+                took = 0
+            if took <= self._slice_ns:
+                return work
+            task.slices = device.slices(work, took, self._slice_ns)
+            task.join = device.Join(work)
+        return next(task.slices)
 
     def _prepare(self, task: Task) -> _Program:
         key = task.work.program

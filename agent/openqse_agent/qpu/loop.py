@@ -114,7 +114,9 @@ class QPUAgent:
         self._leases = LeaseTable(qpu.name, qpu.slots, self._journal.restore(time.monotonic()))
         self._shares = ShareTree()
         self._queue = self._make_queue()
-        self._executor = Executor(driver, self._journal, config.qpu.programs, self._queue)
+        self._executor = Executor(
+            driver, self._journal, config.qpu.programs, self._queue, config.qpu.slice
+        )
         self._tasks: dict[bytes, Task] = {}
         self._ledgers: dict[str, Ledger] = {}
         self._results: dict[Address, list[list[Frame]]] = {}

@@ -29,18 +29,27 @@ def sample(
     uniforms: Uniforms,
     memory: NDArray[np.uint8],
     stopped: Stopped,
+    left: NDArray[np.bool_] | None = None,
 ) -> None:
     """Samples a program with measurements and resets in its course.
 
     Args:
         memory: uint8 ``(shots, bytes)``, one row of ``Samples.memory``; written.
+        left: bool ``(shots,)``, which are to be sampled; those that are, are struck off. None means
+            all.
 
     Raises:
         TaskCancelled: ``stopped`` was true.
     """
+    left = np.ones(len(memory), np.bool_) if left is None else left
+    read = read_out(engine, prepared, uniforms, memory, stopped)
+
+    def use(state: State, shots: NDArray[np.int64]) -> None:
+        read(state, shots)
+        left[shots] = False
+
     follow(
-        engine, prepared, angles, uniforms, memory, np.arange(len(memory)),
-        read_out(engine, prepared, uniforms, memory, stopped), stopped,
+        engine, prepared, angles, uniforms, memory, np.flatnonzero(left), use, stopped
     )  # fmt: skip
 
 

@@ -42,7 +42,9 @@ class ScriptedDevice:
 
     @property
     def capabilities(self) -> device.Capabilities:
-        return device.Capabilities(4, ("x",), (circuit.FORMAT,), 10_000, expectation=True)
+        return device.Capabilities(
+            4, ("x",), (circuit.FORMAT,), 10_000, expectation=True, slices=True
+        )
 
     def prepare(self, program: circuit.Circuit) -> circuit.Circuit:
         self.prepared += 1
@@ -58,7 +60,15 @@ class ScriptedDevice:
                 raise TaskCancelled("stopped", layer="device")
 
     def run(
-        self, prepared: circuit.Circuit, parameters: Any, shots: int, seed: Any, stopped: Any
+        self,
+        prepared: circuit.Circuit,
+        parameters: Any,
+        shots: int,
+        seed: Any,
+        stopped: Any,
+        first_set: int = 0,
+        first_shot: int = 0,
+        of_shots: int | None = None,
     ) -> device.Samples:
         self._wait(stopped)
         width = (prepared.num_clbits + 7) // 8
@@ -68,10 +78,19 @@ class ScriptedDevice:
         return device.Samples(memory, self.SHOT_NS * shots * len(parameters))
 
     def expectation(
-        self, prepared: Any, observable: Any, parameters: Any, stopped: Any
+        self,
+        prepared: Any,
+        observable: Any,
+        parameters: Any,
+        seed: Any,
+        stopped: Any,
+        first_set: int = 0,
     ) -> device.Expectations:
         self._wait(stopped)
         return device.Expectations(parameters.sum(axis=1), self.SHOT_NS * len(parameters))
+
+    def estimate(self, prepared: Any, shots: int, sets: int, observable: Any = None) -> int:
+        return self.SHOT_NS * sets * (1 if observable else shots)
 
     def calibration(self) -> device.Calibration:
         return device.Calibration("scripted-1")

@@ -20,6 +20,8 @@ from openqse_agent.qpu.leases import Lease, Mode
 from openqse_agent.qpu.queue import FairQueue
 from openqse_agent.qpu.shares import ShareTree
 
+#: Seconds of QPU time: a thousand of the scripted device's shots.
+SLICE = 1e-3
 PROGRAM = openqse.CircuitBuilder(1).measure_all().build()
 
 
@@ -41,7 +43,7 @@ def journal(tmp_path: Any) -> ScriptedJournal:
 
 @pytest.fixture
 def executor(journal: ScriptedJournal) -> Any:
-    made = Executor(ScriptedDevice(), journal, 4, FairQueue(ShareTree()))
+    made = Executor(ScriptedDevice(), journal, 4, FairQueue(ShareTree()), SLICE)
     yield made
     made.stop(5)
 
@@ -68,6 +70,76 @@ def outcomes(executor: Executor, *tasks: Task) -> dict[bytes, Any]:
     eventually(all_ended)
     assert sorted(one.id for one, _ in ended) == sorted(one.id for one in tasks)
     return {one.id: outcome for one, outcome in ended}
+
+
+def turn_until(executor: Executor, condition: Callable[[], bool]) -> list[tuple[Task, Any]]:
+    """Turns as the loop does until a condition holds; what ended."""
+    ended: list[tuple[Task, Any]] = []
+
+    def reached() -> bool:
+        ended.extend(executor.completions())
+        ended.extend(executor.turn())
+        return condition()
+
+    eventually(reached)
+    return ended
+
+
+def test_a_long_task_gives_way_after_each_slice(executor: Executor) -> None:
+    order: list[bytes] = []
+    run = executor._driver.run
+    executor._driver.run = lambda *a, **k: (order.append(executor.running.id), run(*a, **k))[1]  # type: ignore
+    lease = Lease("M", 8, 0, "bob", "ml", 1, Mode.SHARED, 0, 1, None, 0.0)
+    long = task(1, shots=1000)  # of three sets: three slices
+    short = task(2, shots=1)
+    short.session = Session(Ledger(lease), b"another", (b"c1", b"s"))
+    found = outcomes(executor, long, short)
+    assert order == [b"1", b"2", b"1", b"1"]
+    assert found[b"1"].data.memory.shape == (3, 1000, 1)
+    assert found[b"1"].data.qpu_time_ns == 3_000_000
+
+
+def test_a_task_of_slices_is_charged_once_when_it_has_its_result(
+    executor: Executor, journal: ScriptedJournal
+) -> None:
+    outcomes(executor, task(1, shots=5000))
+    (used,) = journal.usage()
+    assert (used.tasks, used.shots, used.qpu_time_ns) == (1, 15_000, 15_000_000)
+
+
+def test_a_task_is_cancelled_between_its_slices(
+    executor: Executor, journal: ScriptedJournal
+) -> None:
+    driver, long = executor._driver, task(1, shots=100_000)
+    assert isinstance(driver, ScriptedDevice)
+    executor.push(long)
+    turn_until(executor, lambda: long.shots_done > 0)
+    executor.hold(True)
+    ended: list[tuple[Task, Any]] = []
+    if not executor.cancel(long, TaskCancelled("enough")):  # else the loop answers it
+        eventually(lambda: bool(ended.extend(executor.completions() + executor.turn()) or ended))
+        assert isinstance(ended[0][1], TaskCancelled)
+    assert 0 < long.shots_done < long.shots
+    assert len(executor) == 0
+    assert not executor.waits_for_turn
+    assert journal.usage() == []
+
+
+def test_what_has_begun_ends_while_no_task_is_started(executor: Executor) -> None:
+    driver, long, other = executor._driver, task(1, shots=3000), task(2)
+    assert isinstance(driver, ScriptedDevice)
+    driver.hold.clear()
+    executor.push(long)
+    executor.push(other)
+    turn_until(executor, lambda: driver.started.acquire(blocking=False))
+    executor.hold(True)
+    driver.hold.set()
+    ended: list[tuple[Task, Any]] = []
+    eventually(lambda: bool(ended.extend(executor.completions() + executor.turn()) or ended))
+    assert [(one.id, out.data.qpu_time_ns) for one, out in ended] == [(b"1", 9_000_000)]
+    assert len(executor) == 1
+    executor.hold(False)
+    eventually(lambda: bool(executor.completions() + executor.turn()))
 
 
 def test_a_charge_names_task_lease_job_account_and_all_shots(

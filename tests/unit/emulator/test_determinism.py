@@ -77,7 +77,7 @@ def sampled(
     parameters = np.random.default_rng(9).uniform(-3, 3, (sets, len(circuit.parameters)))
     prepared = emulator.prepare(circuit)
     parts = [
-        emulator.run(prepared, parameters, count, seed, never, first_shot=begin)
+        emulator.run(prepared, parameters, count, seed, never, first_shot=begin, of_shots=shots)
         for begin, count in cut(shots, slices or [shots])
     ]
     emulator.close()

@@ -18,7 +18,7 @@ from openqse.errors import ArgumentError, ConfigurationError, NotSupported, Task
 from openqse.program.circuit import FORMAT, Circuit, CircuitBuilder
 from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
-from openqse_emulator import device, profile, warm
+from openqse_emulator import kept, profile, warm
 from openqse_emulator.device import Emulator, create
 from openqse_emulator.profile import Engine
 from openqse_emulator.statevector import execute
@@ -48,7 +48,7 @@ def test_expectation_is_exact(emulator: Emulator, n: int, terms: int, seed: int)
     rng = np.random.default_rng(seed)
     circuit = random_circuit(n, 20, rng).build()
     observable = random_observable(n, terms, rng)
-    found = emulator.expectation(emulator.prepare(circuit), observable, NONE, never)
+    found = emulator.expectation(emulator.prepare(circuit), observable, NONE, 1, never)
     expected = reference.expectation(observable, reference.state(circuit))
     assert found.values.dtype == np.float64
     np.testing.assert_allclose(found.values, [expected], atol=1e-11)
@@ -57,7 +57,7 @@ def test_expectation_is_exact(emulator: Emulator, n: int, terms: int, seed: int)
 def test_expectation_leaves_final_measurements_out(emulator: Emulator) -> None:
     prepared = emulator.prepare(CircuitBuilder(1).reset(0).h(0).measure(0, 0).build())
     x = PauliSum.from_terms({"X0": 1.0, "I": 3.0}, 1)
-    assert emulator.expectation(prepared, x, NONE, never).values[0] == pytest.approx(4)
+    assert emulator.expectation(prepared, x, NONE, 1, never).values[0] == pytest.approx(4)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_expectation_of_no_one_state_is_refused(
     prepared = emulator.prepare(builder.build())
     observable = PauliSum.from_terms({"I": 1.0}, prepared.circuit.num_qubits)
     with pytest.raises(NotSupported, match="in its course") as caught:
-        emulator.expectation(prepared, observable, NONE, never)
+        emulator.expectation(prepared, observable, NONE, 1, never)
     assert caught.value.layer == "device"
 
 
 def test_observable_must_fit_the_program(emulator: Emulator) -> None:
     prepared = emulator.prepare(CircuitBuilder(2).h(0).build())
     with pytest.raises(ArgumentError, match="3 qubits"):
-        emulator.expectation(prepared, PauliSum.from_terms({"Z0": 1.0}, 3), NONE, never)
+        emulator.expectation(prepared, PauliSum.from_terms({"Z0": 1.0}, 3), NONE, 1, never)
 
 
 def test_batch_is_its_rows(emulator: Emulator) -> None:
@@ -94,9 +94,9 @@ def test_batch_is_its_rows(emulator: Emulator) -> None:
     assert samples.qpu_time_ns == 3 * single.qpu_time_ns
 
     observable = PauliSum.from_terms({"Z0": 1.0, "Z1": 2.0}, 2)
-    values = emulator.expectation(prepared, observable, sets, never)
+    values = emulator.expectation(prepared, observable, sets, 1, never)
     np.testing.assert_allclose(values.values, [3, -3, -1], atol=1e-12)
-    one = emulator.expectation(prepared, observable, sets[1:2], never)
+    one = emulator.expectation(prepared, observable, sets[1:2], 1, never)
     assert values.qpu_time_ns == 3 * one.qpu_time_ns
 
 
@@ -105,7 +105,7 @@ def test_observable_off_the_wire_runs_the_same_kernel(emulator: Emulator) -> Non
     before = compiled_signatures()
     observable = PauliSum.from_wire(PauliSum.from_terms({"X0 Y1": 0.5, "Z0": 1.0}, 2).to_wire())
     prepared = emulator.prepare(rotations())
-    emulator.expectation(prepared, observable, np.array([[0.3, 0.4]]), never)
+    emulator.expectation(prepared, observable, np.array([[0.3, 0.4]]), 1, never)
     decoded = emulator.prepare(Circuit.decode(rotations().encoded))
     emulator.run(decoded, np.array([[0.3, 0.4]]), 5, 1, never)
     assert compiled_signatures() == before, "a kernel met types that warm did not give it"
@@ -157,6 +157,9 @@ def test_shots_and_seed_are_bounded(emulator: Emulator) -> None:
     for shots, seed in ((0, 1), (-1, 1), (1, -1), (1, 2**64)):
         with pytest.raises(ArgumentError):
             emulator.run(prepared, NONE, shots, seed, never)
+    for first_shot, of_shots in ((-1, 10), (8, 9), (0, 1)):
+        with pytest.raises(ArgumentError, match="2 shots from number"):
+            emulator.run(prepared, NONE, 2, 1, never, first_shot=first_shot, of_shots=of_shots)
 
 
 class After:
@@ -197,7 +200,7 @@ def test_branches_and_expectations_are_stopped(emulator: Emulator) -> None:
         emulator.run(emulator.prepare(builder.build()), NONE, 1000, 1, After(50))
     observable = random_observable(18, 100, np.random.default_rng(1))
     with pytest.raises(TaskCancelled):
-        emulator.expectation(emulator.prepare(deep(18, 1)), observable, NONE, After(4))
+        emulator.expectation(emulator.prepare(deep(18, 1)), observable, NONE, 1, After(4))
 
 
 def test_waiting_branches_are_few(emulator: Emulator) -> None:
@@ -216,11 +219,10 @@ def test_waiting_branches_are_few(emulator: Emulator) -> None:
     assert peak < 7 * state
 
 
-def test_second_slice_of_shots_costs_sampling_alone(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepared = emulator.prepare(rotations())
-    calls = []
+@pytest.fixture
+def evolutions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with every evolution of a state."""
+    calls: list[int] = []
     evolve = execute.Engine.evolve
 
     def counted(*arguments: Any, **options: Any) -> execute.State:
@@ -228,27 +230,56 @@ def test_second_slice_of_shots_costs_sampling_alone(
         return evolve(*arguments, **options)
 
     monkeypatch.setattr(execute.Engine, "evolve", counted)
+    return calls
+
+
+def test_second_slice_of_shots_costs_sampling_alone(
+    emulator: Emulator, evolutions: list[int]
+) -> None:
+    prepared = emulator.prepare(rotations())
     row, other = np.array([[0.123, 0.4]]), np.array([[0.124, 0.4]])
     for parameters in (row, row, other, row, other):
         emulator.run(prepared, parameters, 10, 1, never)
-    assert len(calls) == 2
+    assert len(evolutions) == 2
 
 
 def test_kept_distributions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_CACHE_BYTES", 30_000)
+    monkeypatch.setattr(kept, "LIMIT", 30_000)
     emulator = Emulator(replace(profile.load(), engine=Engine(method="statevector")))
     prepared = emulator.prepare(rotations())
     for angle in range(20):
         emulator.run(prepared, np.array([[angle, 0.0]]), 3, 1, never)
-    kept = emulator._distributions._kept
-    size = sum(each.nbytes for each in kept.values())
-    assert size == emulator._distributions._bytes
-    each = size // len(kept)
+    size = emulator._kept.nbytes
+    each = size // len(emulator._kept)
     assert each > 4000  # small tables are not for nothing
     assert 30_000 - each < size <= 30_000
     large = emulator.prepare(deep(12, 1))
     emulator.run(large, NONE, 3, 1, never)
-    assert sum(each.nbytes for each in kept.values()) == size
+    assert emulator._kept.nbytes <= 30_000
+
+
+def test_distribution_beyond_the_bound_is_kept_between_slices_alone(
+    monkeypatch: pytest.MonkeyPatch, evolutions: list[int]
+) -> None:
+    monkeypatch.setattr(kept, "LIMIT", 30_000)
+    emulator = Emulator(replace(profile.load(), engine=Engine(method="statevector")))
+    large, other = emulator.prepare(deep(12, 1)), emulator.prepare(rotations())
+    for first in (0, 3, 6):
+        emulator.run(large, NONE, 3, 1, never, first_shot=first, of_shots=9)
+        assert (emulator._kept.nbytes > 30_000) == (first < 6)
+        emulator.run(other, np.array([[first, 0.0]]), 3, 1, never)  # another's turn
+    assert len(evolutions) == 4
+
+
+def test_what_is_kept_makes_room_for_another_program() -> None:
+    memory = 3 * 2**20
+    engine = Engine(method="statevector", memory_bytes=memory)
+    emulator = Emulator(replace(profile.load(), engine=engine))
+    first, other = emulator.prepare(deep(17, 1)), emulator.prepare(deep(17, 2))
+    emulator.run(first, NONE, 3, 1, never, of_shots=9)
+    assert emulator._kept.nbytes > 2**21
+    emulator.run(other, NONE, 3, 1, never, of_shots=9)
+    assert 2**21 < emulator._kept.nbytes < memory
 
 
 def test_method_is_told_with_the_reason(emulator: Emulator, automatic: Emulator) -> None:
@@ -262,7 +293,7 @@ def test_method_is_told_with_the_reason(emulator: Emulator, automatic: Emulator)
     for circuit, method in expected.items():
         prepared = automatic.prepare(circuit)
         assert automatic.run(prepared, NONE, 10, 1, never).method == method
-        assert automatic.expectation(prepared, z, NONE, never).method == method
+        assert automatic.expectation(prepared, z, NONE, 1, never).method == method
     asked = emulator.run(emulator.prepare(bell), NONE, 10, 1, never)
     assert asked.method == "statevector: the profile asks for it"
 
@@ -283,7 +314,7 @@ def test_chosen_method_gives_what_the_state_vector_gives(
     assert samples.method.startswith("stabilizer")
     assert_drawn_from(samples.memory[0], reference.outcomes(circuit))
     observable = random_observable(n, 4, rng)
-    found = automatic.expectation(prepared, observable, NONE, never).values[0]
+    found = automatic.expectation(prepared, observable, NONE, 1, never).values[0]
     assert found == pytest.approx(reference.expectation(observable, reference.state(circuit)))
 
 

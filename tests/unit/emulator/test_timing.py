@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openqse.program.circuit import Circuit, CircuitBuilder
 from openqse.program.gates import Op
@@ -120,6 +122,18 @@ def test_qpu_time_of_a_run_is_shots_times_sets(timed: tuple[Emulator, Circuit]) 
 def test_qpu_time_of_an_expectation_counts_groups(timed: tuple[Emulator, Circuit]) -> None:
     emulator, bell = timed
     observable = PauliSum.from_terms({"Z0 Z1": 1.0, "Z0": 1.0, "X0": 2.0}, 2)
-    found = emulator.expectation(emulator.prepare(bell), observable, np.zeros((3, 0)), never)
+    found = emulator.expectation(emulator.prepare(bell), observable, np.zeros((3, 0)), 1, never)
     assert found.qpu_time_ns == 3 * 2 * 7 * 10_100_010_102
     assert type(found.qpu_time_ns) is int
+
+
+@given(st.integers(1, 20), st.integers(1, 5))
+def test_estimate_is_what_is_charged(shots: int, sets: int) -> None:
+    emulator = Emulator(PROFILE)
+    bell = emulator.prepare(CircuitBuilder(2).h(0).cx(0, 1).measure_all().build())
+    parameters = np.zeros((sets, 0))
+    sampled = emulator.run(bell, parameters, shots, 1, never)
+    assert emulator.estimate(bell, shots, sets) == sampled.qpu_time_ns
+    observable = PauliSum.from_terms({"Z0 Z1": 1.0, "X0": 2.0}, 2)
+    expected = emulator.expectation(bell, observable, parameters, 1, never)
+    assert emulator.estimate(bell, 0, sets, observable) == expected.qpu_time_ns

@@ -62,7 +62,7 @@ for precision in ("double", "single"):
             emulator.run(prepared, np.zeros((1, 0)), 20, 1, never)
             if method == "statevector" and circuit is bell:
                 assert set(np.unique(found.memory)) <= {0, 3}
-        emulator.expectation(emulator.prepare(bell), z, np.zeros((1, 0)), never)
+        emulator.expectation(emulator.prepare(bell), z, np.zeros((1, 0)), 1, never)
         emulator.close()
 print(warm._misses(), met() - before)
 """

@@ -36,13 +36,10 @@ def observables(draw: st.DrawFn) -> PauliSum:
     )
 
 
+seeds = st.none() | st.integers(0, 2**64 - 1)
 works = st.builds(
-    Work,
-    hashes,
-    parameters,
-    shots=st.integers(1, 2**31 - 1),
-    seed=st.none() | st.integers(0, 2**64 - 1),
-) | st.builds(Work, hashes, parameters, observable=observables())
+    Work, hashes, parameters, shots=st.integers(1, 2**31 - 1), seed=seeds
+) | st.builds(Work, hashes, parameters, seed=seeds, observable=observables())
 
 
 def read_work(frames: list[bytes]) -> tuple[Work, bytes | None]:
