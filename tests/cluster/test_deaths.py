@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from containers import COMPUTE, Cluster, until
 from jobs import Jobs, python
@@ -23,6 +25,14 @@ def _gone(cluster: Cluster) -> None:
     until(lambda: cluster.left_behind() == [], GONE, "nothing left")
 
 
+_TASKS = "openqse status emu0 --json | grep -o '\"tasks\": [0-9]*' | grep -o '[0-9]*$'"
+
+
+def _tasks(cluster: Cluster) -> int:
+    """Tasks at emu0's agent that have not ended."""
+    return int(cluster.check(_TASKS).out)
+
+
 def test_scancel_of_a_running_job(jobs: Jobs, cluster: Cluster) -> None:
     job = _running(jobs, "-N2")
     assert {node for row in cluster.leases() for node in row["nodes"]} == set(COMPUTE)
@@ -34,10 +44,9 @@ def test_scancel_of_a_running_job(jobs: Jobs, cluster: Cluster) -> None:
 def test_scancel_cancels_the_tasks_that_wait(jobs: Jobs, cluster: Cluster) -> None:
     job = jobs.submit("--qpu=emu0", "-n1", wrap=["srun", *python("backlog.py")])
     jobs.until_lines(job, 1)
-    tasks = "openqse status emu0 --json | grep -o '\"tasks\": [0-9]*' | grep -o '[0-9]*$'"
-    assert int(cluster.check(tasks).out) > 100
+    assert _tasks(cluster) > 100
     said = cluster.check(
-        f"scancel {job} && began=$(date +%s%N) && until [ $({tasks}) = 0 ]; do :; done;"
+        f"scancel {job} && began=$(date +%s%N) && until [ $({_TASKS}) = 0 ]; do :; done;"
         "echo $((($(date +%s%N) - began) / 1000000))"
     )
     assert int(said.out) < CANCELLED
@@ -55,6 +64,22 @@ def test_a_killed_rank(jobs: Jobs, cluster: Cluster) -> None:
     victim = jobs.lines(job)[0]["pid"]
     cluster.check(f"kill -9 {victim}", service="c1")
     jobs.wait(job, "FAILED")
+    _gone(cluster)
+
+
+def test_a_killed_rank_whose_job_goes_on_takes_its_tasks_with_it(
+    jobs: Jobs, cluster: Cluster
+) -> None:
+    step = shlex.join(["srun", *python("backlog.py")])
+    job = jobs.submit("--qpu=emu0", "-n1", "-w", "c1", wrap=f"{step}; sleep 60")
+    jobs.until_lines(job, 1)
+    assert _tasks(cluster) > 100
+    killed = cluster.check("pkill -9 -e -f '^python .*backlog.py'", service="c1")
+    assert killed.out.count("killed") == 1
+    until(lambda: _tasks(cluster) == 0, 4, "its tasks are cancelled")
+    assert jobs.describe(job)["JobState"] == "RUNNING"
+    assert cluster.usage(job)[0]["tasks"] < 150  # they did not just end
+    jobs.cancel(job)
     _gone(cluster)
 
 
