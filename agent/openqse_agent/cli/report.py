@@ -114,8 +114,8 @@ _REPORTS = {
         "what jobs were charged: tasks, shots, QPU time",
         "One line for each job, as sacct has: tasks that gave a result, their shots, and the QPU "
         "time that they were charged.",
-        ("qpu", "job_id", "account", "user", "tasks", "shots", "qpu_seconds"),
-        ("qpu_time_ns",),
+        ("qpu", "job_id", "account", "user", "tasks", "shots", "qpu_seconds", "waited_s"),
+        ("qpu_time_ns", "waited_ns"),
         _WHOSE,
     ),
 }
@@ -204,6 +204,7 @@ def _run(arguments: argparse.Namespace) -> int:
     for row in rows:
         if "qpu_time_ns" in row:
             row["qpu_seconds"] = row["qpu_time_ns"] * 1e-9
+            row["waited_s"] = row["waited_ns"] * 1e-9
     if kind == Kind.SHARE and not arguments.json:
         rows = _indented(rows)
     table.show(arguments, known, report.columns, rows)

@@ -54,7 +54,7 @@ class Task:
     Attributes:
         size: bytes of the message that brought it.
         program: its program, encoded. deadline: monotonic instant, or None.
-        arrived: monotonic instant. turn: number of the device's turn then.
+        arrived, began: monotonic instants. turn: number of the device's turn then.
         slices: what is left to run of it. join: what its slices gave so far; None while it has not
             begun, or is run whole. out_of_turn: it runs to its end though no task is started.
         stopped: why it is to end early; set by the loop, read by the device.
@@ -69,6 +69,7 @@ class Task:
     interactive: bool
     arrived: float
     turn: int = 0
+    began: float = 0.0
     slices: Iterator[device.Work] | None = None
     join: device.Join | None = None
     out_of_turn: bool = False
@@ -329,6 +330,7 @@ class Executor:
         """Runs a task, or a slice of one; None if there is more of it to run."""
         self.running = task
         if task.join is None:
+            task.began = time.monotonic()
             self.waits[task.interactive].append(self._turns - task.turn)
         self._turns += 1
         outcome: Outcome | None
@@ -434,6 +436,7 @@ def _charge(task: Task, outcome: device.Outcome) -> Charge:
         lease.job_id,
         lease.account,
         lease.user,
-        task.work.shots * len(task.work.parameters),
+        task.shots,
         outcome.data.qpu_time_ns,
+        int(1e9 * (task.began - task.arrived)),
     )

@@ -19,7 +19,7 @@ from openqse.errors import ConfigurationError, StorageError
 from openqse_agent.qpu.chargelog import ChargeLog
 from openqse_agent.qpu.leases import Lease, Mode, State
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: Marks an SQLite file as a journal ("oQSE").
 _APPLICATION = 0x6F515345
@@ -32,13 +32,14 @@ CREATE TABLE lease (
     account TEXT NOT NULL, slots INTEGER NOT NULL, mode TEXT NOT NULL,
     restart_count INTEGER NOT NULL, generation INTEGER NOT NULL, ends_at REAL,
     nodes TEXT NOT NULL, jobs TEXT NOT NULL, state TEXT NOT NULL, granted_at REAL NOT NULL,
-    ended_at REAL, end_reason TEXT
+    ended_at REAL, end_reason TEXT, reported INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX lease_held ON lease (id) WHERE ended_at IS NULL;
 CREATE TABLE charge (
     lease TEXT NOT NULL, task BLOB NOT NULL, generation INTEGER NOT NULL, job_id INTEGER NOT NULL,
     account TEXT NOT NULL, user TEXT NOT NULL, shots INTEGER NOT NULL,
-    qpu_time_ns INTEGER NOT NULL, charged_at REAL NOT NULL, PRIMARY KEY (lease, task)
+    qpu_time_ns INTEGER NOT NULL, waited_ns INTEGER NOT NULL, charged_at REAL NOT NULL,
+    PRIMARY KEY (lease, task)
 ) STRICT, WITHOUT ROWID;
 """
 
@@ -51,12 +52,27 @@ ALTER TABLE charge RENAME TO charge_1;
 INSERT INTO lease SELECT id, job_id, uid, user, account, slots, mode, restart_count, generation,
     ends_at, nodes, jobs, CASE WHEN ended_at IS NULL THEN 'active'
     WHEN end_reason LIKE '%revoked%' THEN 'revoked' ELSE 'released' END,
-    granted_at, ended_at, end_reason FROM lease_1;
-INSERT INTO charge SELECT lease, task, 0, job_id, account, user, shots, qpu_time_ns, charged_at
+    granted_at, ended_at, end_reason, ended_at IS NOT NULL FROM lease_1;
+INSERT INTO charge SELECT lease, task, 0, job_id, account, user, shots, qpu_time_ns, 0, charged_at
     FROM charge_1;
 DROP TABLE lease_1;
 DROP TABLE charge_1;
 """
+
+#: From that of version 2, which knew neither how long tasks waited nor what Slurm was told.
+_FROM_2 = f"""
+DROP INDEX lease_held;
+ALTER TABLE lease RENAME TO lease_2;
+ALTER TABLE charge RENAME TO charge_2;
+{_SCHEMA}
+INSERT INTO lease SELECT *, ended_at IS NOT NULL FROM lease_2;
+INSERT INTO charge SELECT lease, task, generation, job_id, account, user, shots, qpu_time_ns, 0,
+    charged_at FROM charge_2;
+DROP TABLE lease_2;
+DROP TABLE charge_2;
+"""
+#: Values of a charge in the log of that version.
+_CHARGE_OF_2 = 9
 
 
 class Charge(NamedTuple):
@@ -66,6 +82,7 @@ class Charge(NamedTuple):
         lease, task: their ids; a task is charged to its lease once.
         generation: of the lease when the task ran.
         shots: of all parameter sets together. qpu_time_ns: QPU time, nanoseconds.
+        waited_ns: from its arrival to the beginning of its run, nanoseconds.
     """
 
     lease: str
@@ -76,11 +93,12 @@ class Charge(NamedTuple):
     user: str
     shots: int
     qpu_time_ns: int
+    waited_ns: int = 0
 
 
 @dataclass(frozen=True)
 class JobUsage:
-    """A job's record: tasks charged, their shots and QPU time in nanoseconds."""
+    """A job's record: tasks charged, their shots, QPU time, and the time for which they waited."""
 
     job_id: int
     account: str
@@ -88,6 +106,7 @@ class JobUsage:
     tasks: int
     shots: int
     qpu_time_ns: int
+    waited_ns: int
 
     def to_wire(self) -> dict[str, Any]:
         return asdict(self)
@@ -123,7 +142,10 @@ class Journal:
                 raise ValueError(sound)
             self._log = ChargeLog(path.with_suffix(".charge-log"))
             for batch in self._log.batches:
-                self._keep(msgpack.unpackb(batch, use_list=False))
+                rows = msgpack.unpackb(batch, use_list=False)
+                self._keep(
+                    (*row[:-1], 0, row[-1]) if len(row) == _CHARGE_OF_2 else row for row in rows
+                )
             self.settle()
         except (OSError, sqlite3.Error, msgpack.UnpackException, ValueError, TypeError) as error:
             raise ConfigurationError(
@@ -148,6 +170,9 @@ class Journal:
             charges.feed(log.read_bytes() if log.exists() else b"")
             self._change(_FROM_1, list(charges))
             log.unlink(missing_ok=True)
+        elif version == 2 and mark == _APPLICATION:
+            self._copy_aside(version)
+            self._change(_FROM_2)
         else:
             raise ConfigurationError(
                 f"the journal {self._path} has schema {version}; this release has {SCHEMA_VERSION}",
@@ -163,7 +188,7 @@ class Journal:
                 self._db.execute(statement)
             self._db.executemany(
                 "INSERT OR IGNORE INTO charge (task, lease, generation, job_id, account, user, "
-                "shots, qpu_time_ns, charged_at) VALUES (?,?,0,?,?,?,?,?,?)",
+                "shots, qpu_time_ns, waited_ns, charged_at) VALUES (?,?,0,?,?,?,?,?,0,?)",
                 charges_of_1,
             )
             self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -209,7 +234,7 @@ class Journal:
             StorageError: the journal cannot be written; so for ``end_lease``.
         """
         self._write(
-            "INSERT INTO lease VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,NULL) "
+            "INSERT INTO lease VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,NULL,0) "
             "ON CONFLICT (id) DO UPDATE SET nodes=excluded.nodes, jobs=excluded.jobs, "
             "generation=excluded.generation, ends_at=excluded.ends_at, state=excluded.state",
             (
@@ -312,7 +337,7 @@ class Journal:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
-                "INSERT INTO charge VALUES (?,?,?,?,?,?,?,?,?) "
+                "INSERT INTO charge VALUES (?,?,?,?,?,?,?,?,?,?) "
                 "ON CONFLICT (lease, task) DO UPDATE SET generation=excluded.generation",
                 self._unsettled.values(),
             )
@@ -328,11 +353,35 @@ class Journal:
         """
         self.settle()
         rows = self._db.execute(
-            "SELECT job_id, account, user, count(*), sum(shots), sum(qpu_time_ns) FROM charge "
+            "SELECT job_id, account, user, count(*), sum(shots), sum(qpu_time_ns), "
+            "sum(waited_ns) FROM charge "
             "WHERE ?1 IS NULL OR job_id = ?1 GROUP BY job_id, account, user ORDER BY job_id",
             (job_id,),
         )
         return [JobUsage(*row) for row in rows]
+
+    def unreported(self, limit: int) -> list[int]:
+        """Jobs whose leases have ended and of whose use Slurm has not been told, the oldest first.
+
+        Raises:
+            StorageError: the journal cannot be read.
+        """
+        rows = self._db.execute(
+            "SELECT job_id FROM lease WHERE reported = 0 AND ended_at IS NOT NULL "
+            "GROUP BY job_id ORDER BY max(ended_at) LIMIT ?",
+            (limit,),
+        )
+        return [int(job_id) for (job_id,) in rows]
+
+    def mark_reported(self, job_id: int) -> None:
+        """Notes that Slurm has been told of what a job used under its leases that have ended.
+
+        Raises:
+            StorageError: the journal cannot be written.
+        """
+        self._write(
+            "UPDATE lease SET reported=1 WHERE job_id=? AND ended_at IS NOT NULL", (job_id,)
+        )
 
     def close(self) -> None:
         """Settles what it can; what it cannot stays in the log."""

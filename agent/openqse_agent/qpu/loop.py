@@ -54,6 +54,7 @@ from openqse.wire.tasks import decode_work, encode_outcome
 from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.notify import Notifier
+from openqse_agent.qpu.accounting import Accounting
 from openqse_agent.qpu.admission import Admission, speaker
 from openqse_agent.qpu.delivery import Address, Ledger, Session
 from openqse_agent.qpu.executor import Executor, Task
@@ -148,6 +149,7 @@ class QPUAgent:
             send=self._send,
             hold=self._executor.hold,
         )
+        self._accounting = Accounting(qpu.name, self._journal, client, self._ask)
         self._control: dict[str, Callable[[Address, Header, dict[str, Any]], None]] = {
             Kind.ATTACH: self._admission.attach,
             Kind.DETACH: self._admission.detach,
@@ -284,6 +286,7 @@ class QPUAgent:
         self._settle(now)
         self._admission.tick(now)
         self._maintenance.tick(now)
+        self._accounting.tick(now)
 
     def _settle(self, now: float) -> None:
         try:

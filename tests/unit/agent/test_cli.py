@@ -332,7 +332,10 @@ def test_reports_as_json(reported: str, stack: Stack, capsys: pytest.CaptureFixt
         "qpu_time_ns": 10_000,
         "qpu_seconds": pytest.approx(1e-5),
     }
-    assert report("usage") == report("usage", "emu0", "--job=7") == [used]
+    assert report("usage") == report("usage", "emu0", "--job=7")
+    (row,) = report("usage")
+    assert 0 < row.pop("waited_s") == row.pop("waited_ns") * 1e-9
+    assert row == used
     assert report("usage", "--job=8") == report("usage", "emu1") == []
     first, second = report("status")
     assert (first["qpu"], first["slots"], first["free"], first["leases"]) == ("emu0", 4, 2, 1)
@@ -346,8 +349,8 @@ def test_reports_as_tables(reported: str, capsys: pytest.CaptureFixture[str]) ->
         return [line.split() for line in capsys.readouterr().out.splitlines()]
 
     head, row = table("usage")
-    assert head == ["QPU", "JOB_ID", "ACCOUNT", "USER", "TASKS", "SHOTS", "QPU_SECONDS"]
-    assert row == ["emu0", "7", "chem", "alice", "2", "10", "0.000010"]
+    assert head == ["QPU", "JOB_ID", "ACCOUNT", "USER", "TASKS", "SHOTS", "QPU_SECONDS", "WAITED_S"]
+    assert row[:7] == ["emu0", "7", "chem", "alice", "2", "10", "0.000010"]
     head, row = table("leases")
     assert head[:7] == ["QPU", "JOB_ID", "USER", "ACCOUNT", "SLOTS", "MODE", "NODES"]
     assert row[:7] == ["emu0", "7", "alice", "chem", "2", "shared", "c1"]

@@ -71,7 +71,7 @@ def test_a_task_is_charged_once_however_often_it_is_recorded(path: Path) -> None
     journal = Journal(path)
     journal.charge([charge(b"t1"), charge(b"t1", qpu_time_ns=5)])
     journal.charge([charge(b"t1", qpu_time_ns=7), charge(b"t2")])
-    assert journal.usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000)]
+    assert journal.usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000, 0)]
 
 
 def test_usage_sums_each_job(path: Path) -> None:
@@ -84,8 +84,8 @@ def test_usage_sums_each_job(path: Path) -> None:
             charge(b"t2", shots=5, qpu_time_ns=500),
         ]
     )
-    one = JobUsage(1, "chem", "alice", 2, 15, 1500)
-    two = JobUsage(2, "ml", "bob", 1, 1, 2**40)
+    one = JobUsage(1, "chem", "alice", 2, 15, 1500, 0)
+    two = JobUsage(2, "ml", "bob", 1, 1, 2**40, 0)
     assert journal.usage() == [one, two]
     assert journal.usage(2) == [two]
     assert journal.usage(9) == []
@@ -123,8 +123,8 @@ def changed(path: Path, at: int, data: bytes) -> None:
 
 def test_charges_outlive_a_process_that_dies_before_it_settles_them(path: Path) -> None:
     Journal(path).charge([charge(b"t1"), charge(b"t2")])
-    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000)]
-    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000)]
+    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000, 0)]
+    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000, 0)]
 
 
 def test_a_batch_whose_writing_was_cut_short_was_never_handed_over(path: Path) -> None:
@@ -133,9 +133,9 @@ def test_a_batch_whose_writing_was_cut_short_was_never_handed_over(path: Path) -
     end = journal._log._end
     journal.charge([charge(b"t2"), charge(b"t3")])
     changed(log_of(path), journal._log._end - 5, bytes(5))
-    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
+    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000, 0)]
     changed(log_of(path), end, bytes(200))
-    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
+    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000, 0)]
 
 
 def test_a_batch_that_the_disk_does_not_take_is_not_charged(
@@ -151,7 +151,9 @@ def test_a_batch_that_the_disk_does_not_take_is_not_charged(
         journal.charge([charge(b"t1"), charge(b"t2")])
     monkeypatch.undo()
     journal.charge([charge(b"t3")])
-    assert journal.usage() == Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
+    assert (
+        journal.usage() == Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000, 0)]
+    )
 
 
 def test_charges_settled_twice_count_once(path: Path) -> None:
@@ -160,7 +162,7 @@ def test_charges_settled_twice_count_once(path: Path) -> None:
     unsettled = log_of(path).read_bytes()
     journal.settle()
     log_of(path).write_bytes(unsettled)  # as if the process had died between the two
-    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
+    assert Journal(path).usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000, 0)]
 
 
 def test_a_log_that_began_anew_does_not_bring_back_what_was_settled_before(path: Path) -> None:
@@ -199,7 +201,7 @@ def test_a_full_disk_leaves_charges_in_the_log_until_that_is_full_too(path: Path
     journal._db.execute("PRAGMA max_page_count = 1000000")  # space is back
     journal.settle()
     assert journal.has_room
-    assert journal.usage() == [JobUsage(1, "chem", "alice", number, 10 * number, 1000 * number)]
+    assert journal.usage() == [JobUsage(1, "chem", "alice", number, 10 * number, 1000 * number, 0)]
 
 
 def test_a_database_that_takes_no_more_leaves_charges_in_the_log(path: Path) -> None:
@@ -211,7 +213,7 @@ def test_a_database_that_takes_no_more_leaves_charges_in_the_log(path: Path) -> 
     with pytest.raises(StorageError):
         journal.settle()
     blocker.close()
-    assert journal.usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000)]
+    assert journal.usage() == [JobUsage(1, "chem", "alice", 1, 10, 1000, 0)]
 
 
 def test_the_journal_is_for_the_agent_alone(path: Path) -> None:
@@ -248,15 +250,15 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(path: Path) -
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE stamps (country TEXT)")
     other.close()
-    refuse(path, "schema 0; this release has 2")
+    refuse(path, "schema 0; this release has 3")
 
 
 def test_the_journal_of_a_later_release_is_refused_and_left_as_it_is(path: Path) -> None:
     Journal(path).close()
     with sqlite3.connect(path) as newer:
-        newer.execute("PRAGMA user_version = 3")
+        newer.execute("PRAGMA user_version = 4")
     newer.close()
-    refuse(path, "schema 3; this release has 2")
+    refuse(path, "schema 4; this release has 3")
 
 
 @pytest.mark.parametrize("content", [b"Dear diary", b"oqse" + b"\1" * 30], ids=["foreign", "cut"])
@@ -310,7 +312,7 @@ def test_a_journal_of_the_first_schema_is_carried_over_and_kept_aside(path: Path
     unsettled = (b"\2", "old", 1, "chem", "alice", 10, 1000, 0.0)
     path.with_suffix(".charges").write_bytes(msgpack.packb(unsettled) + b"\x98cut")
     journal = Journal(path)
-    assert journal.usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000)]
+    assert journal.usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000, 0)]
     (restored,) = journal.restore(0.0)
     assert (restored.id, restored.generation, restored.state) == ("old", 5, State.ACTIVE)
     states = journal._db.execute("SELECT state FROM lease WHERE id = 'gone'").fetchall()
@@ -320,6 +322,60 @@ def test_a_journal_of_the_first_schema_is_carried_over_and_kept_aside(path: Path
     with sqlite3.connect(path.with_suffix(".v1.sqlite")) as aside:
         assert aside.execute("SELECT count(*) FROM charge").fetchone() == (1,)
     aside.close()
+
+
+SECOND = """
+CREATE TABLE lease (
+    id TEXT PRIMARY KEY, job_id INTEGER NOT NULL, uid INTEGER NOT NULL, user TEXT NOT NULL,
+    account TEXT NOT NULL, slots INTEGER NOT NULL, mode TEXT NOT NULL,
+    restart_count INTEGER NOT NULL, generation INTEGER NOT NULL, ends_at REAL,
+    nodes TEXT NOT NULL, jobs TEXT NOT NULL, state TEXT NOT NULL, granted_at REAL NOT NULL,
+    ended_at REAL, end_reason TEXT
+) STRICT;
+CREATE INDEX lease_held ON lease (id) WHERE ended_at IS NULL;
+CREATE TABLE charge (
+    lease TEXT NOT NULL, task BLOB NOT NULL, generation INTEGER NOT NULL, job_id INTEGER NOT NULL,
+    account TEXT NOT NULL, user TEXT NOT NULL, shots INTEGER NOT NULL,
+    qpu_time_ns INTEGER NOT NULL, charged_at REAL NOT NULL, PRIMARY KEY (lease, task)
+) STRICT, WITHOUT ROWID;
+INSERT INTO lease VALUES ('runs', 1, 1000, 'alice', 'chem', 2, 'shared', 0, 4, NULL, '["c1"]',
+    '[1]', 'active', 0.0, NULL, NULL), ('gone', 2, 1000, 'bob', 'ml', 1, 'shared', 0, 1, NULL, '[]',
+    '[2]', 'released', 0.0, 1.0, 'its job has ended');
+INSERT INTO charge VALUES ('runs', x'01', 4, 1, 'chem', 'alice', 10, 1000, 0.0);
+PRAGMA application_id = 0x6F515345;
+PRAGMA user_version = 2;
+"""
+
+
+def test_a_journal_of_the_second_schema_is_carried_over_with_its_log(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as second:
+        second.executescript(SECOND)
+    second.close()
+    log = chargelog.ChargeLog(log_of(path))
+    log.append(msgpack.packb([("runs", b"\2", 4, 1, "chem", "alice", 10, 1000, 0.0)]))
+    log.close()
+    journal = Journal(path)
+    assert journal.usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000, 0)]
+    assert journal.unreported(9) == []
+    journal.end_lease("runs", State.RELEASED, "its job has ended")
+    assert journal.unreported(9) == [1]
+    journal.close()
+    assert path.with_suffix(".v2.sqlite").exists()
+
+
+def test_what_slurm_was_told_of_is_remembered(path: Path) -> None:
+    journal = Journal(path)
+    for job in (1, 2):
+        journal.write_lease(lease(job, id=f"L{job}"))
+    assert journal.unreported(9) == []
+    for job in (2, 1):
+        journal.end_lease(f"L{job}", State.RELEASED, "its job has ended")
+    assert journal.unreported(9) == [2, 1]
+    assert journal.unreported(1) == [2]
+    journal.mark_reported(2)
+    journal.close()
+    assert Journal(path).unreported(9) == [1]
 
 
 def test_a_journal_that_cannot_be_made_is_named(tmp_path: Path) -> None:
