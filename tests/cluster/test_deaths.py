@@ -74,7 +74,7 @@ def test_a_killed_rank_whose_job_goes_on_takes_its_tasks_with_it(
     job = jobs.submit("--qpu=emu0", "-n1", "-w", "c1", wrap=f"{step}; sleep 60")
     jobs.until_lines(job, 1)
     assert _tasks(cluster) > 100
-    killed = cluster.check("pkill -9 -e -f '^python .*backlog.py'", service="c1")
+    killed = cluster.check("pkill -9 -e -f '^[^ ]*python[^ ]* [^ ]*backlog.py'", service="c1")
     assert killed.out.count("killed") == 1
     until(lambda: _tasks(cluster) == 0, 4, "its tasks are cancelled")
     assert jobs.describe(job)["JobState"] == "RUNNING"
