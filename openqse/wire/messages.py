@@ -33,7 +33,6 @@ class Kind(StrEnum):
     USAGE = "usage"
     QUEUE = "queue"
     SHARE = "share"
-    ESTIMATE = "estimate"
     # Administrator to QPU agent.
     DRAIN = "drain"
     RESUME = "resume"

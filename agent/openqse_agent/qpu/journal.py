@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -359,6 +359,21 @@ class Journal:
             (job_id,),
         )
         return [JobUsage(*row) for row in rows]
+
+    def recent(self, since: float) -> Iterator[tuple[str, str, float, int]]:
+        """What was charged since an instant, the oldest first: account, user, when (seconds since
+        the epoch, to the minute) and QPU time in nanoseconds.
+
+        Raises:
+            StorageError: the database cannot be written, so that it lacks the latest charges.
+        """
+        self.settle()
+        yield from self._db.execute(
+            "SELECT account, user, CAST(charged_at / 60 AS INTEGER) * 60.0 AS minute, "
+            "sum(qpu_time_ns) FROM charge WHERE charged_at >= ? GROUP BY minute, account, user "
+            "ORDER BY minute",
+            (since,),
+        )
 
     def unreported(self, limit: int) -> list[int]:
         """Jobs whose leases have ended and of whose use Slurm has not been told, the oldest first.

@@ -63,7 +63,7 @@ from openqse_agent.qpu.leases import Lease, LeaseTable
 from openqse_agent.qpu.maintenance import Maintenance, load
 from openqse_agent.qpu.queue import FairQueue, FifoQueue, Queue
 from openqse_agent.qpu.reports import MOST_ROWS, queue_rows, share_rows, wait_report
-from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, ShareTree
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
 
@@ -74,6 +74,8 @@ _TICK_MS = 200
 _DRAIN = 256
 #: Seconds for which tasks wait for a journal that takes no charges, before they are refused.
 _STORAGE_PATIENCE = 30.0
+#: Seconds of usage that a restarted agent reads from its journal: what is older hardly counts.
+_REMEMBERED = 8 * DEFAULT_HALF_LIFE
 #: Bytes of a session's id at the beginning of a task's, and of the number after it.
 _SESSION, _NUMBER = 8, 8
 
@@ -113,7 +115,7 @@ class QPUAgent:
             self._context.destroy(linger=0)
             raise
         self._leases = LeaseTable(qpu.name, qpu.slots, self._journal.restore(time.monotonic()))
-        self._shares = ShareTree()
+        self._shares = self._restored_shares()
         self._queue = self._make_queue()
         self._executor = Executor(
             driver, self._journal, config.qpu.programs, self._queue, config.qpu.slice
@@ -175,6 +177,13 @@ class QPUAgent:
         if self._config.policy == "fifo":
             return FifoQueue()
         return FairQueue(self._shares, lead=self._config.lead, memory=self._config.memory)
+
+    def _restored_shares(self) -> ShareTree:
+        """The share tree with the usage that the journal knows of."""
+        shares, now, wall = ShareTree(), time.monotonic(), time.time()
+        for account, user, charged_at, qpu_time_ns in self._journal.recent(wall - _REMEMBERED):
+            shares.charge(account, user, qpu_time_ns * 1e-9, min(now, now - (wall - charged_at)))
+        return shares
 
     def _set_shares(self, tree: slurm.FairTree) -> None:
         """Takes over what Slurm's fair tree says."""

@@ -94,3 +94,11 @@ def test_the_status_says_how_many_turns_tasks_waited(rank: openqse.QPU, stack: S
     assert not isinstance(status, OpenQSEError)
     assert status["batch_wait_slices_p99"] >= 1
     assert status["interactive_wait_slices_p99"] == 0
+
+
+def test_usage_is_remembered_over_a_restart(rank: openqse.QPU, stack: Stack) -> None:
+    used = rank.run(program(), parameters=[0], shots=1000).qpu_time_ns * 1e-9
+    stack.stop_qpu("emu0")
+    stack.start_qpu("emu0")
+    rows = {(row["account"], row["user"]): row for row in report(stack, Kind.SHARE)}
+    assert abs(rows["chem", "alice"]["raw_usage"] / used - 1) < 0.001
