@@ -52,7 +52,7 @@ TASK_KINDS = frozenset({Kind.RUN, Kind.EXPECTATION})
 
 
 class Latency(StrEnum):
-    """Latency class of a task: interactive tasks go before batch ones of the same account."""
+    """Latency class of a task: interactive tasks go first, within their account's share."""
 
     INTERACTIVE = "interactive"
     BATCH = "batch"
