@@ -50,7 +50,7 @@ class Admission:
     Args:
         capabilities: of the device, for the node agents to pass on.
         on_end: told of every lease that ends, and why.
-        set_shares: told of the fair tree.
+        set_shares: told of the fair tree, and what part of the QPU each reservation is promised.
         on_over: told of every lease whose job runs beyond its time limit.
         processes: those on a node that are owed something under a lease.
         on_gone: told of processes that have ended: of the lease, the node, and their ids.
@@ -68,7 +68,7 @@ class Admission:
         ask: Ask,
         send: Callable[[Address, list[Frame]], None],
         on_end: Callable[[Lease, str], None],
-        set_shares: Callable[[slurm.FairTree], None],
+        set_shares: Callable[[slurm.FairTree, dict[str, float]], None],
         on_over: Callable[[Lease], None],
         processes: Callable[[Lease, str], list[int]],
         on_gone: Callable[[Lease, str, list[int]], None],
@@ -88,7 +88,7 @@ class Admission:
         self._on_gone = on_gone
         self._joining: dict[int, list[tuple[Address, Header, dict[str, Any]]]] = {}
         self._ended: OrderedDict[str, str] = OrderedDict()
-        self._shares_read = -_SHARES_FOR
+        self._shares_read = float("-inf")
         self._asking = False
         self._ask_after = 0.0
         self._answered_at = float("-inf")
@@ -101,6 +101,8 @@ class Admission:
         ends what can end now."""
         for lease in self._leases.releasing:  # the journal did not take it at first
             self._record_end(lease)
+        if len(self._leases):
+            self._read_shares(now)
         if self._asking or now < self._ask_after:
             return
         ids = [lease.job_id for lease in self._leases.unconfirmed(now, self._ttl)]
@@ -262,21 +264,36 @@ class Admission:
             generation=1,
             ends_at=job.end_time,
             renewed_at=time.monotonic(),
+            reservation=job.reservation,
         )
         lease.confirm(job.end_time, job.remaining, time.monotonic())
         self._leases.grant(lease)  # in the journal as soon as a node has joined it
         log.info("job %d (%s) holds %d slot(s): %s", job.id, job.account, lease.slots, lease.id)
-        now = time.monotonic()
-        if now - self._shares_read > _SHARES_FOR:
-            self._shares_read = now
-            self._ask(self._slurm.fair_tree, self._weigh)
+        if job.reservation:  # its part of the QPU may not be known yet
+            self._shares_read = float("-inf")
+        self._read_shares(time.monotonic())
         return lease
 
-    def _weigh(self, tree: slurm.FairTree | OpenQSEError) -> None:
-        if isinstance(tree, OpenQSEError):
-            log.warning("shares not read, weights stay as they are: %s", tree)
+    def _read_shares(self, now: float) -> None:
+        """Has Slurm asked after shares and reservations, if it is time to."""
+        if now - self._shares_read > _SHARES_FOR:
+            self._shares_read = now
+            self._ask(lambda: (self._slurm.fair_tree(), self._promised()), self._weigh)
+
+    def _promised(self) -> dict[str, float]:
+        """What part of the QPU each reservation in force holds."""
+        now, licence = time.time(), self._qpu.licence
+        return {
+            name: found.licences[licence] / self._qpu.slots
+            for name, found in self._slurm.reservations().items()
+            if licence in found.licences and found.start <= now
+        }
+
+    def _weigh(self, answer: tuple[slurm.FairTree, dict[str, float]] | OpenQSEError) -> None:
+        if isinstance(answer, OpenQSEError):
+            log.warning("shares not read, weights stay as they are: %s", answer)
             return
-        self._set_shares(tree)
+        self._set_shares(*answer)
 
     def _join(
         self, lease: Lease, address: Address, head: Header, body: dict[str, Any], slurm_us: int
@@ -391,6 +408,7 @@ class Admission:
             if lease is None:
                 continue
             if job is not None and job.running:
+                lease.reservation = job.reservation  # the journal does not have it
                 if lease.confirm(job.end_time, job.remaining, now):
                     self._note(lease)
                 if lease.over:

@@ -145,7 +145,7 @@ class Ledger:
 
     def __post_init__(self) -> None:
         lease = self.lease
-        self.owner = Owner(lease.account, lease.user, lease.id, lease.slots)
+        self.owner = Owner(lease.account, lease.user, lease.id, lease.slots, lease.reservation)
 
     def session(self, id: bytes, address: Address) -> Session:
         """The session of that id, which speaks from ``address`` now.

@@ -58,6 +58,7 @@ class Lease:
         over: whether slurmctld has said that the limit is over, though the job still runs: it is
             being ended, or its site allows it more (OverTimeLimit).
         ending, reason: while it is ending, how, and what its holders are told.
+        reservation: name of Slurm's reservation that the job runs in; empty if in none.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Lease:
     over: bool = False
     ending: State | None = None
     reason: str = ""
+    reservation: str = ""
 
     def __post_init__(self) -> None:
         self.jobs.add(self.job_id)

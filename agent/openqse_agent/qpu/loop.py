@@ -185,11 +185,12 @@ class QPUAgent:
             shares.charge(account, user, qpu_time_ns * 1e-9, min(now, now - (wall - charged_at)))
         return shares
 
-    def _set_shares(self, tree: slurm.FairTree) -> None:
-        """Takes over what Slurm's fair tree says."""
+    def _set_shares(self, tree: slurm.FairTree, promised: dict[str, float]) -> None:
+        """Takes over what Slurm's fair tree and its reservations say."""
 
         def change() -> None:
             self._shares.update(tree.accounts, tree.users, tree.half_life)
+            self._shares.reserve(promised)
             if isinstance(self._queue, FairQueue):
                 self._queue.renew_weights()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from openqse_agent.qpu.journal import Charge, Journal
 from openqse_agent.qpu.leases import Lease, Mode
 from openqse_agent.qpu.queue import FairQueue
 from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.slurm.client import Reservation
 
 #: Seconds of QPU time: a thousand of the scripted device's shots.
 SLICE = 1e-3
@@ -284,3 +286,20 @@ def test_weights_are_read_from_slurm_when_a_lease_is_granted(
     shares = stack.qpus["emu0"].agent._shares
     chem, ml = ("account", "chem"), ("account", "ml")
     eventually(lambda: shares.weight(chem) == 3 * shares.weight(ml))
+
+
+def test_a_job_in_a_reservation_has_its_part_of_the_qpu_time(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.slurm.reserved["course"] = Reservation("course", {"qpu_emu0": 3}, 0.0, None)
+    stack.slurm.submit(7, {"qpu_emu0": 1})
+    stack.slurm.known[7] = replace(stack.slurm.known[7], reservation="course")
+    for name, value in stack.attach(7, "emu0").items():
+        monkeypatch.setenv(name, value)
+    agent = stack.qpus["emu0"].agent
+    key = ("reservation", "course")
+    eventually(lambda: agent._shares.weight(key) == 0.75)
+    with openqse.connect() as qpu:
+        qpu.run(PROGRAM)
+    (ledger,) = agent._ledgers.values()
+    assert next(iter(agent._shares.path(ledger.owner.reservation, "chem", "alice"))) == key
