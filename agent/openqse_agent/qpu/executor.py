@@ -319,6 +319,7 @@ class Executor:
             return None
         while (task := self._queue.pop()) is not None and task.session.blocked:
             task.session.ledger.parked.append(task)
+            self._begun.discard(task)  # nobody waits for its end before its results are taken
             self._queue.charge(task, 0.0, time.monotonic())
         return task
 
