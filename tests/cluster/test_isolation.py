@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from containers import Cluster
+from containers import Cluster, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jobs import Jobs, python
@@ -79,11 +79,17 @@ def test_a_user_cannot_pose_as_a_node_agent(
     jobs: Jobs, cluster: Cluster, held: dict[str, Any]
 ) -> None:
     """Bob, in a job of his own, tells the QPU agent that alice's job has ended."""
-    before = cluster.leases("emu0")
-    assert [row["job_id"] for row in before] == [held["job"]]
+
+    def lease() -> dict[str, Any]:
+        (row,) = cluster.leases("emu0")
+        return row
+
+    # Until its node has said that it knows of it, a lease is granted and not active.
+    before = until(lambda: lease() if lease()["state"] == "active" else None, 15, "it is active")
+    assert before["job_id"] == held["job"]
     said = jobs.srun("-w", "c1", *python("pose.py", "emu0", "c1", str(held["job"])), user="bob")
     assert said.out.strip() == "not-authorised"
-    assert cluster.leases("emu0") == before
+    assert lease() == before
 
 
 # --- malformed messages --------------------------------------------------------------------------

@@ -86,12 +86,13 @@ class Front:
         }
 
     def close(self) -> None:
-        """Closes it; what is on its way is dropped. Who uses ``router`` elsewhere is to end."""
+        """Closes it; what is on its way is dropped. Who uses ``router`` elsewhere is to end.
+
+        Its path stays, for clients to see that the job goes on and to wait for the next run.
+        """
         self._zap.close(linger=0)
         self._news.close(linger=0)
         self.context.term()
-        with suppress(OSError):  # its folder is the job's user's: anything may stand there now
-            self.path.unlink()
 
     # --- who may speak ---------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from itertools import count
 
 import zmq
@@ -62,6 +63,8 @@ class Relay:
         """Ends the relay; what is on its way is dropped."""
         self.front.close()
         self._thread.join()
+        with suppress(OSError):  # its folder is the job's user's: anything may stand there now
+            self.front.path.unlink()
 
 
 def towards_qpu(socket: zmq.Socket[bytes], pair: Pair, server_key: bytes | None) -> None:
