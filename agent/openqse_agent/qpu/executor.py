@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from openqse import device
 from openqse.errors import (
@@ -44,6 +44,7 @@ _TURN = 1e-3
 #: Bytes of encoded programs whose prepared forms are kept.
 _PREPARED_BYTES = 64 * 2**20
 
+T = TypeVar("T")
 Outcome: TypeAlias = "device.Outcome | OpenQSEError"
 
 
@@ -56,7 +57,7 @@ class Task:
         program: its program, encoded. deadline: monotonic instant, or None.
         arrived, began: monotonic instants. turn: number of the device's turn then.
         slices: what is left to run of it. join: what its slices gave so far; None while it has not
-            begun, or is run whole. out_of_turn: it runs to its end though no task is started.
+            begun, or is run whole.
         stopped: why it is to end early; set by the loop, read by the device.
     """
 
@@ -72,7 +73,6 @@ class Task:
     began: float = 0.0
     slices: Iterator[device.Work] | None = None
     join: device.Join | None = None
-    out_of_turn: bool = False
     stopped: OpenQSEError | None = None
 
     @property
@@ -246,10 +246,11 @@ class Executor:
             self._begun.discard(task)
             return self._queue.remove(task)
 
-    def change_queue(self, change: Callable[[], None]) -> None:
-        """Makes a change to what the queue goes by, while nobody looks at it."""
+    def alone(self, call: Callable[[], T]) -> T:
+        """Calls something that looks at what the queue goes by, or changes it, while nobody else
+        does."""
         with self._lock:
-            change()
+            return call()
 
     def waiting(self) -> list[Task]:
         """The tasks that wait for the device, in no order that means anything."""
@@ -312,11 +313,7 @@ class Executor:
         if not self._journal.has_room:
             return None
         if self._held:
-            for begun in self._begun:
-                if self._queue.remove(begun):
-                    begun.out_of_turn = True
-                    return begun
-            return None
+            return next((begun for begun in self._begun if self._queue.take(begun)), None)
         while (task := self._queue.pop()) is not None and task.session.blocked:
             task.session.ledger.parked.append(task)
             self._begun.discard(task)  # nobody waits for its end before its results are taken
@@ -358,22 +355,11 @@ class Executor:
             outcome = InternalError(repr(error), layer="QPU agent")
         finally:
             self.running = None
+        more = outcome is None
         with self._lock:
-            self._turn_over(task, took * 1e-9, more=outcome is None)
+            self._queue.charge(task, took * 1e-9, time.monotonic(), more)
+            (self._begun.add if more else self._begun.discard)(task)
         return outcome
-
-    def _turn_over(self, task: Task, took: float, more: bool) -> None:
-        """Tells the queue what a task took of the QPU, in seconds."""
-        if task.out_of_turn:
-            task.out_of_turn = False
-            if more:
-                self._queue.push(task)
-        else:
-            self._queue.charge(task, took, time.monotonic(), more)
-        if more:
-            self._begun.add(task)
-        else:
-            self._begun.discard(task)
 
     def _slice(self, task: Task, program: _Program) -> device.Work:
         """What of a task is to run now."""

@@ -194,7 +194,7 @@ class QPUAgent:
             if isinstance(self._queue, FairQueue):
                 self._queue.renew_weights()
 
-        self._executor.change_queue(change)
+        self._executor.alone(change)
 
     def _open_guard(self, directory: Path) -> keys.Guard | None:
         public = keys.of_qpu(self._qpu)
@@ -307,8 +307,7 @@ class QPUAgent:
                 self._storage_failed = now
             self._storage_error = error
             if self._refuses(now):
-                for task in list(self._tasks.values()):
-                    self._cancel(task, error)
+                self._cancel_all(lambda task: True, error)
         else:
             if self._storage_error is not None:
                 log.warning("the journal takes charges again")
@@ -545,6 +544,10 @@ class QPUAgent:
         if self._executor.cancel(task, reason):
             self._answer(task, reason)
 
+    def _cancel_all(self, whose: Callable[[Task], bool], reason: OpenQSEError) -> None:
+        for task in list(filter(whose, self._tasks.values())):
+            self._cancel(task, reason)
+
     def _answer(self, task: Task, outcome: device.Outcome | OpenQSEError) -> None:
         self._tasks.pop(task.id, None)
         if isinstance(outcome, OpenQSEError):
@@ -570,14 +573,13 @@ class QPUAgent:
 
     def _drop(self, lease: Lease, reason: str) -> None:
         """Ends the tasks of a lease that has ended."""
-        for task in [task for task in self._tasks.values() if task.lease is lease]:
-            self._cancel(task, NoLease(reason, layer="QPU agent", remedy="Submit the job again"))
+        ended = NoLease(reason, layer="QPU agent", remedy="Submit the job again")
+        self._cancel_all(lambda task: task.lease is lease, ended)
         self._ledgers.pop(lease.id, None)
 
     def _end_for_limit(self, lease: Lease) -> None:
         """Ends the tasks of a job that has run into its time limit, which bounds every deadline."""
-        for task in [task for task in self._tasks.values() if task.lease is lease]:
-            self._cancel(task, _time_limit(lease))
+        self._cancel_all(lambda task: task.lease is lease, _time_limit(lease))
 
     @staticmethod
     def _note_process(session: Session, body: dict[str, Any]) -> None:
@@ -599,8 +601,7 @@ class QPUAgent:
             return
         log.info("job %d: %d session(s) on %s have ended", lease.job_id, len(ended), node)
         reason = TaskCancelled("the process that sent the task has ended", layer="QPU agent")
-        for task in [task for task in self._tasks.values() if task.session in ended]:
-            self._cancel(task, reason)
+        self._cancel_all(lambda task: task.session in ended, reason)
         if ledger.parked:  # what they had not taken is no more
             self._executor.resume(ledger)
 

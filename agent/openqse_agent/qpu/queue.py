@@ -7,12 +7,12 @@ same objects.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from operator import attrgetter
+from typing import Any, Generic, Protocol, TypeVar
 
 from openqse_agent.qpu.shares import ShareTree
 
@@ -59,7 +59,7 @@ Q = TypeVar("Q", bound=Queueable)
 class Queue(Protocol[Q]):
     """The order in which a QPU's tasks run, and the interface of every policy.
 
-    Each task that ``pop`` or ``pop_more`` gave is given back by one ``charge``.
+    Each task that was taken, by ``pop``, ``pop_more`` or ``take``, is given back by one ``charge``.
     """
 
     def __len__(self) -> int:
@@ -89,6 +89,10 @@ class Queue(Protocol[Q]):
         """
         ...
 
+    def take(self, task: Q) -> bool:
+        """Takes a task though it is not its turn; False if it does not wait."""
+        ...
+
     def remove(self, task: Q) -> bool:
         """Takes out a waiting task; False if it does not wait."""
         ...
@@ -112,84 +116,164 @@ class Queue(Protocol[Q]):
         ...
 
 
-#: Of a heap: tag, order of entry, node.
-_Entry: TypeAlias = "tuple[float, int, _Node[Q]]"
-
-
-class _Kind(Enum):
-    """What a node of the tree stands for."""
-
-    SHARE = auto()  # a reservation, account or user: a key of the share tree
-    JOB = auto()
-    SESSION = auto()
-
-
 class _Node(Generic[Q]):
-    """An account, user, job or session: a child among others, and a server to its own children.
+    """A child among others on its level of the tree.
 
     Attributes:
         tag: its virtual time: QPU time that it was charged, by weight, and moved on to its level's
             clock where it came back from idleness.
-        clock: virtual time of the level below. latest: greatest tag there.
         waiting, pressing, running: tasks below that wait, are interactive and wait, are taken.
-        ready, urgent: heaps of its children with waiting, and pressing, tasks by tag. Entries whose
-            tag is no more the child's are out of date and dropped when they come up.
-        in_ready, in_urgent: tag of its latest entry in the parent's heaps.
-        batch, interactive: a session's tasks. run: interactive ones taken since the last batch one.
-        sweep: number of children at which idle ones are dropped.
     """
 
-    __slots__ = (
-        "batch", "children", "clock", "in_ready", "in_urgent", "interactive", "key", "kind",
-        "latest", "parent", "pressing", "ready", "run", "running", "sweep", "tag", "urgent",
-        "waiting", "weight",
-    )  # fmt: skip
+    __slots__ = ("key", "parent", "pressing", "running", "tag", "waiting", "weight")
 
-    def __init__(self, kind: _Kind, key: Any, parent: _Node[Q] | None, weight: float) -> None:
-        self.kind = kind
+    def __init__(self, key: Any, parent: _Level[Q] | None, weight: float) -> None:
         self.key = key
         self.parent = parent
         self.weight = weight
-        self.tag = self.clock = self.latest = 0.0
-        self.waiting = self.pressing = self.running = self.run = 0
-        self.sweep = _IDLE_KEPT
-        self.in_ready: float | None = None
-        self.in_urgent: float | None = None
-        self.ready: list[_Entry[Q]] = []
-        self.urgent: list[_Entry[Q]] = []
-        self.children: dict[Hashable, _Node[Q]] = {}
+        self.tag = 0.0
+        self.waiting = self.pressing = self.running = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether no task below waits or is taken."""
+        return not self.waiting and not self.running
+
+    def resemble(self, other: _Node[Q]) -> None:
+        """Takes over another's tag and waiting tasks' numbers."""
+        self.tag, self.waiting, self.pressing = other.tag, other.waiting, other.pressing
+
+
+class _Session(_Node[Q]):
+    """A session, with its tasks in order.
+
+    Attributes:
+        run: interactive ones taken since the last batch one.
+    """
+
+    __slots__ = ("batch", "interactive", "run")
+
+    def __init__(self, key: Any, parent: _Level[Q], weight: float) -> None:
+        super().__init__(key, parent, weight)
         self.batch: deque[Q] = deque()
         self.interactive: deque[Q] = deque()
+        self.run = 0
+
+    def line(self, task: Q) -> deque[Q]:
+        """Its tasks of a task's latency class."""
+        return self.interactive if task.interactive else self.batch
 
     def take(self) -> Q:
-        """A session's next task."""
+        """Its next task."""
         if self.interactive and (self.run < INTERACTIVE_RUN or not self.batch):
             self.run += 1
             return self.interactive.popleft()
         self.run = 0
         return self.batch.popleft()
 
-    def first_ready(self) -> _Node[Q]:
-        """The child with waiting tasks whose tag is least."""
-        heap = self.ready
-        while True:
-            tag, _, child = heap[0]
-            if child.waiting and tag == child.tag:
-                return child
-            heappop(heap)
-            if child.in_ready == tag:
-                child.in_ready = None
+    def copied(self, parent: _Level[Q]) -> _Session[Q]:
+        """A copy of it and its waiting tasks below another parent."""
+        copy: _Session[Q] = _Session(self.key, parent, self.weight)
+        copy.resemble(self)
+        copy.run = self.run
+        copy.batch, copy.interactive = self.batch.copy(), self.interactive.copy()
+        return copy
 
-    def first_urgent(self) -> _Node[Q]:
-        """The child with interactive tasks whose tag is least."""
-        heap = self.urgent
+
+class _Heap(Generic[Q]):
+    """Children by their tags, as far as they have tasks of one sort waiting.
+
+    Entries whose tag is no more the child's, or whose child has none waiting, are out of date, and
+    dropped when they come up. Of equal tags the one that came first does.
+
+    Args:
+        waiting: how many tasks of that sort a child has.
+    """
+
+    __slots__ = ("_entered", "_entries", "_order", "_waiting")
+
+    def __init__(self, waiting: Callable[[_Node[Q]], int]) -> None:
+        self._waiting = waiting
+        self._entries: list[tuple[float, int, _Node[Q]]] = []
+        self._entered: dict[_Node[Q], float] = {}  # tag of a child's latest entry
+        self._order = count()
+
+    def put(self, child: _Node[Q]) -> None:
+        """Sees to it that a child has an entry with its tag."""
+        tag, entries = child.tag, self._entries
+        if self._entered.get(child) == tag:
+            return
+        self._entered[child] = tag
+        entry = (tag, next(self._order), child)
+        if entries and entries[0][2] is child:
+            heapreplace(entries, entry)
+        else:
+            heappush(entries, entry)
+
+    def first(self) -> _Node[Q]:
+        """The child whose tag is least; there must be one."""
+        entries = self._entries
         while True:
-            tag, _, child = heap[0]
-            if child.pressing and tag == child.tag:
+            tag, _, child = entries[0]
+            if tag == child.tag and self._waiting(child):
                 return child
-            heappop(heap)
-            if child.in_urgent == tag:
-                child.in_urgent = None
+            heappop(entries)
+            if self._entered.get(child) == tag:
+                del self._entered[child]
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._entered.clear()
+
+    def copied(self, children: Mapping[Hashable, _Node[Q]]) -> _Heap[Q]:
+        """A copy of what is up to date, of the children's copies by key."""
+        copy: _Heap[Q] = _Heap(self._waiting)
+        for tag, order, child in self._entries:
+            if tag == child.tag and self._waiting(child):
+                copy._entries.append((tag, order, children[child.key]))
+                copy._entered[children[child.key]] = tag
+        heapify(copy._entries)
+        copy._order = count(next(self._order))
+        return copy
+
+
+class _Level(_Node[Q]):
+    """A reservation, account, user or job: also a server to its own children.
+
+    Attributes:
+        is_job: else its key is one of the share tree's.
+        clock: virtual time of the children's level. latest: greatest tag there.
+        ready, urgent: children that have tasks, and interactive ones, waiting.
+        sweep: number of children at which idle ones are dropped.
+    """
+
+    __slots__ = ("children", "clock", "is_job", "latest", "ready", "sweep", "urgent")
+
+    def __init__(
+        self, key: Any, parent: _Level[Q] | None, weight: float, is_job: bool = False
+    ) -> None:
+        super().__init__(key, parent, weight)
+        self.is_job = is_job
+        self.clock = self.latest = 0.0
+        self.children: dict[Hashable, _Node[Q]] = {}
+        self.ready: _Heap[Q] = _Heap(attrgetter("waiting"))
+        self.urgent: _Heap[Q] = _Heap(attrgetter("pressing"))
+        self.sweep = _IDLE_KEPT
+
+    def next(self, lead: float) -> _Node[Q]:
+        """The child whose turn it is; the clock moves on.
+
+        Args:
+            lead: seconds of QPU time by which one with interactive tasks may be ahead.
+        """
+        child = self.ready.first()
+        if child.tag > self.clock:
+            self.clock = child.tag
+        if self.pressing and not child.pressing:
+            urgent = self.urgent.first()
+            if urgent.tag - lead / urgent.weight <= child.tag:
+                return urgent
+        return child
 
 
 class FairQueue(Generic[Q]):
@@ -223,9 +307,8 @@ class FairQueue(Generic[Q]):
         self._shares = shares
         self._lead = lead
         self._memory = memory
-        self._root: _Node[Q] = _Node(_Kind.SHARE, (), None, 1.0)
-        self._jobs: dict[Hashable, _Node[Q]] = {}
-        self._order = count()
+        self._root: _Level[Q] = _Level((), None, 1.0)
+        self._jobs: dict[Hashable, _Level[Q]] = {}
         self._now = 0.0
 
     def __len__(self) -> int:
@@ -234,74 +317,78 @@ class FairQueue(Generic[Q]):
     def push(self, task: Q) -> None:
         """Adds a task behind those of its session and latency class."""
         session = self._session(task)
-        (session.interactive if task.interactive else session.batch).append(task)
+        session.line(task).append(task)
         self._await(session, task.interactive)
 
     def pop(self) -> Q | None:
         """Takes the task whose turn it is; None if none waits."""
-        node = self._root
+        node: _Node[Q] = self._root
         if not node.waiting:
             return None
-        while node.children:
-            node = self._next_of(node)
+        while isinstance(node, _Level):
+            node = node.next(self._lead)
+        assert isinstance(node, _Session)
         return self._taken(node, node.take())
 
     def pop_more(self, task: Q, wanted: Callable[[Q], bool]) -> Q | None:
         """Takes the task behind one that was just taken, if it is ``wanted``."""
-        session = self._jobs[task.owner.job].children[task.line]
-        line = session.interactive if task.interactive else session.batch
+        session = self._session(task)
+        line = session.line(task)
         if not line or not wanted(line[0]):
             return None
         return self._taken(session, line.popleft())
 
+    def take(self, task: Q) -> bool:
+        """Takes a task though it is not its turn; False if it does not wait."""
+        job = self._jobs.get(task.owner.job)
+        session = None if job is None else job.children.get(task.line)
+        if not isinstance(session, _Session):
+            return False
+        try:
+            session.line(task).remove(task)
+        except ValueError:
+            return False
+        self._taken(session, task)
+        return True
+
+    def remove(self, task: Q) -> bool:
+        """Takes out a waiting task; False if it does not wait."""
+        taken = self.take(task)
+        if taken:
+            self.charge(task, 0.0, self._now)
+        return taken
+
     def charge(self, task: Q, seconds: float, now: float, more: bool = False) -> None:
         """Says what a taken task took, and whether there is more of it to run."""
         self._now = now
-        owner = task.owner
         if seconds:
-            self._shares.charge(owner.account, owner.user, seconds, now)
-        session = self._jobs[owner.job].children[task.line]
+            self._shares.charge(task.owner.account, task.owner.user, seconds, now)
+        session = self._session(task)
         if more:
-            (session.interactive if task.interactive else session.batch).appendleft(task)
+            session.line(task).appendleft(task)
             self._await(session, task.interactive)
-        node, parent = session, session.parent
-        while parent is not None:
+        node: _Node[Q] = session
+        while (parent := node.parent) is not None:
             node.running -= 1
             node.tag += seconds / node.weight
             if node.tag > parent.latest:
                 parent.latest = node.tag
             if node.waiting:
-                self._enter(parent, node)
+                parent.ready.put(node)
+                if node.pressing:
+                    parent.urgent.put(node)
             elif not node.running:
                 self._rest(node)
-            node, parent = parent, parent.parent
+            node = parent
         node.running -= 1
-        if not node.waiting and not node.running:
+        if node.idle:
             self._rest(node)
-
-    def remove(self, task: Q) -> bool:
-        """Takes out a waiting task; False if it does not wait."""
-        job = self._jobs.get(task.owner.job)
-        session = None if job is None else job.children.get(task.line)
-        if session is None:
-            return False
-        try:
-            (session.interactive if task.interactive else session.batch).remove(task)
-        except ValueError:
-            return False
-        node: _Node[Q] | None = session
-        while node is not None:
-            node.waiting -= 1
-            node.pressing -= task.interactive
-            if not node.waiting and not node.running:
-                self._rest(node)
-            node = node.parent
-        return True
 
     def waiting(self) -> Iterator[Q]:
         """The tasks that wait, in no order that means anything."""
         for job in self._jobs.values():
             for session in job.children.values():
+                assert isinstance(session, _Session)
                 yield from session.interactive
                 yield from session.batch
 
@@ -309,7 +396,6 @@ class FairQueue(Generic[Q]):
         """The tasks that wait, each once, with the seconds until its next start."""
         copy = FairQueue[Q](self._shares.frozen(), lead=self._lead, memory=self._memory)
         copy._root = copy._copied(self._root, None)
-        copy._order = count(next(self._order))
         left: dict[int, float] = {}
         elapsed = 0.0
         while (task := copy.pop()) is not None:
@@ -330,72 +416,55 @@ class FairQueue(Generic[Q]):
         stack = [self._root]
         while stack:
             for child in stack.pop().children.values():
-                if child.kind is _Kind.SHARE:
+                if isinstance(child, _Level) and not child.is_job:
                     child.weight = self._shares.weight(child.key)
                     stack.append(child)
 
     # --- the tree --------------------------------------------------------------------------------
 
-    def _session(self, task: Q) -> _Node[Q]:
+    def _session(self, task: Q) -> _Session[Q]:
+        """A task's session, made if it is not there."""
         owner = task.owner
         job = self._jobs.get(owner.job)
         if job is None:
             node = self._root
             for key in self._shares.path(owner.reservation, owner.account, owner.user):
                 child = node.children.get(key)
-                if child is None:
-                    child = _Node(_Kind.SHARE, key, node, self._shares.weight(key))
-                    node.children[key] = child
+                if not isinstance(child, _Level):
+                    child = node.children[key] = _Level(key, node, self._shares.weight(key))
                 node = child
-            job = _Node(_Kind.JOB, owner.job, node, float(owner.slots))
+            job = _Level(owner.job, node, float(owner.slots), is_job=True)
             self._jobs[owner.job] = node.children[owner.job] = job
         session = job.children.get(task.line)
-        if session is None:
-            session = job.children[task.line] = _Node(_Kind.SESSION, task.line, job, 1.0)
+        if not isinstance(session, _Session):
+            session = job.children[task.line] = _Session(task.line, job, 1.0)
         return session
 
-    def _await(self, session: _Node[Q], interactive: bool) -> None:
+    def _await(self, session: _Session[Q], interactive: bool) -> None:
         """Counts a task that waits in a session, on its whole way to the root."""
-        node, parent = session, session.parent
-        while parent is not None:
-            if not node.waiting and not node.running:
-                node.tag = max(node.tag, parent.clock - self._head_start(node))
+        node: _Node[Q] = session
+        while (parent := node.parent) is not None:
+            if not node.waiting:
+                if not node.running:
+                    node.tag = max(node.tag, parent.clock - self._head_start(node))
+                parent.ready.put(node)
+            if interactive and not node.pressing:
+                parent.urgent.put(node)
             node.waiting += 1
             node.pressing += interactive
-            self._enter(parent, node)
-            node, parent = parent, parent.parent
+            node = parent
         node.waiting += 1
         node.pressing += interactive
 
     def _head_start(self, node: _Node[Q]) -> float:
         """How much virtual time before the clock a node starts that comes back from idleness."""
-        if not self._memory or node.kind is not _Kind.SHARE:
+        if not self._memory or not isinstance(node, _Level) or node.is_job:
             return 0.0
         return self._memory * self._shares.lack(node.key, self._now) / node.weight
 
-    def _enter(self, parent: _Node[Q], node: _Node[Q]) -> None:
-        """Sees to it that a child with waiting tasks is in its parent's heaps with its tag."""
-        tag = node.tag
-        if node.in_ready != tag:
-            node.in_ready = tag
-            _put(parent.ready, (tag, next(self._order), node))
-        if node.pressing and node.in_urgent != tag:
-            node.in_urgent = tag
-            _put(parent.urgent, (tag, next(self._order), node))
-
-    def _next_of(self, node: _Node[Q]) -> _Node[Q]:
-        """The child whose turn it is."""
-        child = node.first_ready()
-        if child.tag > node.clock:
-            node.clock = child.tag
-        if node.pressing and not child.pressing:
-            urgent = node.first_urgent()
-            if urgent.tag - self._lead / urgent.weight <= child.tag:
-                return urgent
-        return child
-
     @staticmethod
-    def _taken(session: _Node[Q], task: Q) -> Q:
+    def _taken(session: _Session[Q], task: Q) -> Q:
+        """Counts a task that was taken from a session, on its whole way to the root."""
         node: _Node[Q] | None = session
         while node is not None:
             node.waiting -= 1
@@ -406,59 +475,49 @@ class FairQueue(Generic[Q]):
 
     def _rest(self, node: _Node[Q]) -> None:
         """Ends a node's busy period: what its children were ahead of each other is over."""
-        node.clock = max(node.clock, node.latest)
-        if len(node.children) > _IDLE_KEPT:
-            self._forget_below(node)
+        if isinstance(node, _Level):
+            node.clock = max(node.clock, node.latest)
+            if len(node.children) > _IDLE_KEPT:
+                self._forget_below(node)
         parent = node.parent
         if parent is not None and len(parent.children) > parent.sweep:
             for child in list(parent.children.values()):
-                if not child.waiting and not child.running and child.tag <= parent.clock:
+                if child.idle and child.tag <= parent.clock:
                     self._forget(child)
             parent.sweep = 2 * len(parent.children) + _IDLE_KEPT  # so that it costs O(1) a task
 
     def _forget(self, node: _Node[Q]) -> None:
         """Drops an idle node, whose tag no longer matters."""
-        self._forget_below(node)
-        if node.kind is _Kind.JOB:
-            del self._jobs[node.key]
+        if isinstance(node, _Level):
+            self._forget_below(node)
+            if node.is_job:
+                del self._jobs[node.key]
         assert node.parent is not None
         del node.parent.children[node.key]
 
-    def _forget_below(self, node: _Node[Q]) -> None:
+    def _forget_below(self, node: _Level[Q]) -> None:
         for child in list(node.children.values()):
             self._forget(child)
         node.ready.clear()
         node.urgent.clear()
 
-    def _copied(self, node: _Node[Q], parent: _Node[Q] | None) -> _Node[Q]:
-        """A copy of a node and of what waits below, in this queue."""
-        copy: _Node[Q] = _Node(node.kind, node.key, parent, node.weight)
-        copy.tag, copy.clock, copy.latest, copy.run = node.tag, node.clock, node.latest, node.run
-        copy.waiting, copy.pressing = node.waiting, node.pressing
-        copy.batch, copy.interactive = node.batch.copy(), node.interactive.copy()
+    def _copied(self, node: _Level[Q], parent: _Level[Q] | None) -> _Level[Q]:
+        """A copy of a level and of what waits below, in this queue."""
+        copy: _Level[Q] = _Level(node.key, parent, node.weight, node.is_job)
+        copy.resemble(node)
+        copy.clock, copy.latest = node.clock, node.latest
         for key, child in node.children.items():
-            if child.waiting:
-                below = copy.children[key] = self._copied(child, copy)
-                below.in_ready, below.in_urgent = child.in_ready, child.in_urgent
-        # Entries keep their numbers: equal tags are served in the order in which they came.
-        for heap, original in ((copy.ready, node.ready), (copy.urgent, node.urgent)):
-            heap += [
-                (tag, order, copy.children[child.key])
-                for tag, order, child in original
-                if child.waiting and tag == child.tag
-            ]
-            heapify(heap)
-        if node.kind is _Kind.JOB:
+            if not child.waiting:
+                continue
+            if isinstance(child, _Level):
+                copy.children[key] = self._copied(child, copy)
+            elif isinstance(child, _Session):
+                copy.children[key] = child.copied(copy)
+        copy.ready = node.ready.copied(copy.children)
+        copy.urgent = node.urgent.copied(copy.children)
+        if node.is_job:
             self._jobs[node.key] = copy
         return copy
-
-
-def _put(heap: list[_Entry[Q]], entry: _Entry[Q]) -> None:
-    """Adds an entry, in the place of one of the same node at the top."""
-    if heap and heap[0][2] is entry[2]:
-        heapreplace(heap, entry)
-    else:
-        heappush(heap, entry)
 
 
 class FifoQueue(Generic[Q]):
@@ -484,6 +543,9 @@ class FifoQueue(Generic[Q]):
     def charge(self, task: Q, seconds: float, now: float, more: bool = False) -> None:
         if more:
             self._tasks.appendleft(task)
+
+    def take(self, task: Q) -> bool:
+        return self.remove(task)
 
     def remove(self, task: Q) -> bool:
         try:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
+from openqse.wire.messages import Latency
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.shares import ShareTree
 
@@ -51,7 +54,7 @@ def _row(qpu: str, executor: Executor, task: Task, state: str, now: float) -> Ro
         "user": lease.user,
         "account": lease.account,
         "session": task.session.id.hex(),
-        "latency": "interactive" if task.interactive else "batch",
+        "latency": str(Latency.INTERACTIVE if task.interactive else Latency.BATCH),
         "state": state,
         "shots": task.shots,
         "shots_done": task.shots_done,
@@ -64,24 +67,18 @@ def _row(qpu: str, executor: Executor, task: Task, state: str, now: float) -> Ro
 
 def share_rows(qpu: str, executor: Executor, shares: ShareTree) -> list[Row]:
     """The fair tree with each account's and user's usage and waiting tasks."""
-    waiting: dict[tuple[str, str], int] = {}
-    for task in executor.waiting():
-        for who in ((task.owner.account, ""), (task.owner.account, task.owner.user)):
-            waiting[who] = waiting.get(who, 0) + 1
-    return [
-        {
-            "qpu": qpu,
-            **row.__dict__,
-            "tasks": waiting.get((row.account, row.user), 0),
-        }
-        for row in shares.rows(time.monotonic())
-    ]
+    now = time.monotonic()
+    tree = executor.alone(lambda: shares.rows(now))  # the thread charges it meanwhile
+    owners = [task.owner for task in executor.waiting()]
+    waiting = Counter((owner.account, owner.user) for owner in owners)
+    waiting += Counter((owner.account, "") for owner in owners)
+    return [{"qpu": qpu, **asdict(row), "tasks": waiting[row.account, row.user]} for row in tree]
 
 
 def wait_report(executor: Executor) -> Row:
     """How many turns of others tasks waited that began lately: percentiles by latency class."""
     report: Row = {}
-    for interactive, name in ((False, "batch"), (True, "interactive")):
+    for interactive, name in ((False, Latency.BATCH), (True, Latency.INTERACTIVE)):
         waits = sorted(executor.waits[interactive].copy())
         for part in (50, 99) if waits else ():
             report[f"{name}_wait_slices_p{part}"] = waits[len(waits) * part // 100]
