@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import pytest
-from containers import Cluster, NotUp, until
+from containers import Cluster, NotUp, until, with_programs
 from jobs import Jobs
 
 #: Seconds within which everything of an ended job is gone.
@@ -19,16 +19,11 @@ GONE = 15.0
 def cluster() -> Iterator[Cluster]:
     """The running cluster, free of other jobs."""
     try:
-        running = Cluster()
+        with with_programs() as running:
+            _wait_free(running, 60, "before the tests: the cluster is used by others, or")
+            yield running
     except NotUp as error:
         pytest.exit(f"the cluster is not up: {error}", returncode=3)
-    try:
-        _wait_free(running, 60, "before the tests: the cluster is used by others, or")
-        running.install_programs()
-        yield running
-    finally:
-        running.remove_programs()
-        running.close()
 
 
 @dataclass(frozen=True)

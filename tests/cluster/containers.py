@@ -103,6 +103,22 @@ def until(condition: Callable[[], T], deadline: float, what: str) -> T:
         time.sleep(0.1)
 
 
+@contextlib.contextmanager
+def with_programs() -> Iterator[Cluster]:
+    """The running cluster, with the test programs in the users' homes until the end.
+
+    Raises:
+        NotUp: it does not run.
+    """
+    cluster = Cluster()
+    try:
+        cluster.install_programs()
+        yield cluster
+    finally:
+        cluster.remove_programs()
+        cluster.close()
+
+
 class Cluster:
     """The containers of ``ci/cluster up``."""
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 
-from containers import Cluster, NotUp
+from containers import NotUp, with_programs
 
 from faults.audit import Recovery, Verdict, percentile
 from faults.drive import Stage
@@ -39,23 +39,17 @@ def main() -> int:
     found: Counter[str] = Counter()
     recoveries: list[Recovery] = []
     try:
-        cluster = Cluster()
-    except NotUp as error:
-        say(f"the cluster is not up: {error}")
-        return 3
-    try:
-        cluster.install_programs()
-        with Stage(cluster) as stage:
+        with with_programs() as cluster, Stage(cluster) as stage:
             for seed in seeds:
                 verdict = run(stage, seed)
                 found += Counter({name: len(texts) for name, texts in verdict.findings.items()})
                 recoveries += verdict.recoveries
+    except NotUp as error:
+        say(f"the cluster is not up: {error}")
+        return 3
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    finally:
-        cluster.remove_programs()
-        cluster.close()
     tell_recoveries(recoveries)
     for name in ("lost", "doubled", "leaked", "drained"):
         print(json.dumps({"name": f"faults.{name}", "value": found[name], "unit": "findings"}))

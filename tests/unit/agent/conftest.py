@@ -56,8 +56,7 @@ def enter(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def enter(job_id: int = 7, qpus: str = "emu0:2", **licences: int) -> None:
         held = licences or {f"qpu_{q.partition(':')[0]}": 4 for q in qpus.split(",")}
         stack.slurm.submit(job_id, held)
-        for name, value in stack.attach(job_id, qpus).items():
-            monkeypatch.setenv(name, value)
+        stack.enter(job_id, qpus, monkeypatch)
 
     return enter
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from openqse import device
 from openqse.errors import SlurmError, TaskCancelled
@@ -300,6 +301,11 @@ class Stack:
 
     def attach(self, job_id: int, qpus: str, **options: Any) -> dict[str, str]:
         return self._hook.attach(job_id, qpus, **options)
+
+    def enter(self, job_id: int, qpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Puts this process into a job, as the plugin does with a rank."""
+        for name, value in self.attach(job_id, qpus).items():
+            monkeypatch.setenv(name, value)
 
     def detach(self, job_id: int) -> dict[str, str]:
         return self._hook.detach(job_id)

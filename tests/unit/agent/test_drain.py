@@ -63,8 +63,7 @@ def admin(guarded: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def qpu(guarded: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[openqse.QPU]:
     """A rank of a job that holds emu0."""
     guarded.slurm.submit(7, {"qpu_emu0": 1})
-    for name, value in guarded.attach(7, "emu0").items():
-        monkeypatch.setenv(name, value)
+    guarded.enter(7, "emu0", monkeypatch)
     with openqse.connect() as connected:
         yield connected
 
@@ -200,8 +199,7 @@ def test_jobs_attach_to_a_drained_qpu_and_their_tasks_wait(
     """A job that Slurm started just before it was told need not be queued again."""
     admin.drain()
     guarded.slurm.submit(8, {"qpu_emu0": 1})
-    for name, value in guarded.attach(8, "emu0").items():
-        monkeypatch.setenv(name, value)
+    guarded.enter(8, "emu0", monkeypatch)
     with openqse.connect() as qpu:
         waiting = qpu.submit(echo_program(), parameters=[5], shots=1)
         admin.resume()

@@ -64,8 +64,7 @@ def test_tasks_run_between_agents_with_keys(
     guarded: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guarded.slurm.submit(7, {"qpu_emu0": 1})
-    for name, value in guarded.attach(7, "emu0").items():
-        monkeypatch.setenv(name, value)
+    guarded.enter(7, "emu0", monkeypatch)
     with openqse.connect() as qpu:
         assert value_of(qpu.run(echo_program(), parameters=[5], shots=1)) == 5
 
@@ -142,8 +141,7 @@ def test_a_key_is_changed_while_agents_and_jobs_run(
 ) -> None:
     """The whole rotation as the command's help says it; no task of the running job is lost."""
     guarded.slurm.submit(7, {"qpu_emu0": 1})
-    for name, value in guarded.attach(7, "emu0").items():
-        monkeypatch.setenv(name, value)
+    guarded.enter(7, "emu0", monkeypatch)
     with openqse.connect() as qpu:
 
         def served() -> bool:
@@ -173,8 +171,7 @@ def test_a_qpus_own_key_is_changed_by_restarts_that_lose_no_task(
     guarded: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guarded.slurm.submit(7, {"qpu_emu0": 1})
-    for name, value in guarded.attach(7, "emu0").items():
-        monkeypatch.setenv(name, value)
+    guarded.enter(7, "emu0", monkeypatch)
     program = echo_program()
     with openqse.connect() as qpu:
         futures = [qpu.submit(program, parameters=[i], shots=1) for i in range(10)]

@@ -53,8 +53,7 @@ def limited(
         stack.slurm.ahead = ahead
         stack.slurm.submit(7, {"qpu_emu0": 1})
         stack.slurm.limit(7, left)
-        for name, value in stack.attach(7, "emu0").items():
-            monkeypatch.setenv(name, value)
+        stack.enter(7, "emu0", monkeypatch)
         handles.append(openqse.connect())
         return Limited(stack, handles[-1])
 
