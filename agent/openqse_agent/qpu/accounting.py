@@ -51,16 +51,17 @@ class Accounting:
         if self._asking or now < self._next:
             return
         self._next = now + _EVERY
+        use: dict[int, slurm.QPUUse] = {}
         try:
-            jobs = self._journal.unreported(_AT_ONCE + len(self._retries))
-            due = [job for job in jobs if self._retries.get(job, (0.0, 0.0))[0] <= now][:_AT_ONCE]
-            use = {job: self._use(job) for job in due}
-            for job in [job for job, used in use.items() if used is None]:
-                self._journal.mark_reported(job)
-                del use[job]
+            for job in self._journal.unreported(_AT_ONCE + len(self._retries)):
+                if len(use) < _AT_ONCE and self._retries.get(job, (0.0, 0.0))[0] <= now:
+                    used = self._use(job)
+                    if used is None:
+                        self._journal.mark_reported(job)
+                    else:
+                        use[job] = used
         except (StorageError, sqlite3.Error) as error:
             log.error("what jobs used cannot be read from the journal: %s", error)
-            return
         if use:
             self._asking = True
             self._ask(lambda: self._write(use), lambda answers: self._written(answers, now))
@@ -77,10 +78,9 @@ class Accounting:
             waited=sum(row.waited_ns for row in rows) * 1e-9,
         )
 
-    def _write(self, use: dict[int, slurm.QPUUse | None]) -> dict[int, bool | OpenQSEError]:
+    def _write(self, use: dict[int, slurm.QPUUse]) -> dict[int, bool | OpenQSEError]:
         answers: dict[int, bool | OpenQSEError] = {}
         for job, used in use.items():
-            assert used is not None
             try:
                 answers[job] = self._slurm.record_use(job, {self._qpu: used})
             except OpenQSEError as error:

@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -63,7 +63,7 @@ from openqse_agent.qpu.leases import Lease, LeaseTable
 from openqse_agent.qpu.maintenance import Maintenance, load
 from openqse_agent.qpu.queue import FairQueue, FifoQueue, Queue
 from openqse_agent.qpu.reports import MOST_ROWS, queue_rows, share_rows, wait_report
-from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, ShareTree
+from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, ShareTree, decay_per_second
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
 
@@ -74,7 +74,7 @@ _TICK_MS = 200
 _DRAIN = 256
 #: Seconds for which tasks wait for a journal that takes no charges, before they are refused.
 _STORAGE_PATIENCE = 30.0
-#: Seconds of usage that a restarted agent reads from its journal: what is older hardly counts.
+#: Seconds of usage that a restarted agent takes from its journal: what is older hardly counts.
 _REMEMBERED = 8 * DEFAULT_HALF_LIFE
 #: Bytes of a session's id at the beginning of a task's, and of the number after it.
 _SESSION, _NUMBER = 8, 8
@@ -115,7 +115,7 @@ class QPUAgent:
             self._context.destroy(linger=0)
             raise
         self._leases = LeaseTable(qpu.name, qpu.slots, self._journal.restore(time.monotonic()))
-        self._shares = self._restored_shares()
+        self._shares = ShareTree()
         self._queue = self._make_queue()
         self._executor = Executor(
             driver, self._journal, config.qpu.programs, self._queue, config.qpu.slice
@@ -167,6 +167,7 @@ class QPUAgent:
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="slurm")
         self._calls: deque[Callable[[], None]] = deque()
         self._called = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._remember_usage()
         self._poller = zmq.Poller()
         for ready in (self._router, self._executor.ready, self._called):
             self._poller.register(ready, zmq.POLLIN)
@@ -178,12 +179,26 @@ class QPUAgent:
             return FifoQueue()
         return FairQueue(self._shares, lead=self._config.lead, memory=self._config.memory)
 
-    def _restored_shares(self) -> ShareTree:
-        """The share tree with the usage that the journal knows of."""
-        shares, now, wall = ShareTree(), time.monotonic(), time.time()
-        for account, user, charged_at, qpu_time_ns in self._journal.recent(wall - _REMEMBERED):
-            shares.charge(account, user, qpu_time_ns * 1e-9, min(now, now - (wall - charged_at)))
-        return shares
+    def _remember_usage(self) -> None:
+        """Has the usage that the journal knows of added to the shares, while tasks are served."""
+        decay = decay_per_second(DEFAULT_HALF_LIFE)  # the site's is not known yet
+        wall = time.time()
+
+        def read() -> dict[tuple[str, str], float]:
+            seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
+            for account, user, at, ns in self._journal.past(wall - _REMEMBERED, wall):
+                seconds[account, user] += ns * 1e-9 * decay ** (wall - at)
+            return seconds
+
+        def add(seconds: Any) -> None:
+            if isinstance(seconds, OpenQSEError):
+                log.warning("usage begins anew: %s", seconds)
+                return
+            now = time.monotonic()
+            for (account, user), used in seconds.items():
+                self._shares.charge(account, user, used, now)
+
+        self._ask(read, lambda seconds: self._executor.alone(lambda: add(seconds)))
 
     def _set_shares(self, tree: slurm.FairTree, promised: dict[str, float]) -> None:
         """Takes over what Slurm's fair tree and its reservations say."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -139,6 +140,9 @@ def test_what_has_begun_ends_while_no_task_is_started(executor: Executor) -> Non
     ended: list[tuple[Task, Any]] = []
     eventually(lambda: bool(ended.extend(executor.completions() + executor.turn()) or ended))
     assert [(one.id, out.data.qpu_time_ns) for one, out in ended] == [(b"1", 9_000_000)]
+    queue = executor._queue
+    assert isinstance(queue, FairQueue)
+    assert queue._shares.usage((), time.monotonic()) == pytest.approx(9e-3)  # slices are charged
     assert len(executor) == 1
     executor.hold(False)
     eventually(lambda: bool(executor.completions() + executor.turn()))
@@ -294,8 +298,7 @@ def test_a_job_in_a_reservation_has_its_part_of_the_qpu_time(
     stack.slurm.reserved["course"] = Reservation("course", {"qpu_emu0": 3}, 0.0, None)
     stack.slurm.submit(7, {"qpu_emu0": 1})
     stack.slurm.known[7] = replace(stack.slurm.known[7], reservation="course")
-    for name, value in stack.attach(7, "emu0").items():
-        monkeypatch.setenv(name, value)
+    stack.enter(7, "emu0", monkeypatch)
     agent = stack.qpus["emu0"].agent
     key = ("reservation", "course")
     eventually(lambda: agent._shares.weight(key) == 0.75)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,11 @@ def test_a_task_is_charged_once_however_often_it_is_recorded(path: Path) -> None
 def test_usage_sums_each_job(path: Path) -> None:
     journal = Journal(path)
     assert journal.usage() == []
+    for job in (1, 2):
+        journal.write_lease(lease(job))
     journal.charge(
         [
-            charge(b"t3", 2, account="ml", user="bob", shots=1, qpu_time_ns=2**40),
+            charge(b"t3", 2, lease="lease-2", account="ml", user="bob", shots=1, qpu_time_ns=2**40),
             charge(b"t1"),
             charge(b"t2", shots=5, qpu_time_ns=500),
         ]
@@ -304,11 +307,16 @@ PRAGMA user_version = 1;
 """
 
 
-def test_a_journal_of_the_first_schema_is_carried_over_and_kept_aside(path: Path) -> None:
+def of_schema(path: Path, script: str) -> None:
+    """Makes a database as a former release did."""
     path.parent.mkdir()
-    with sqlite3.connect(path) as oldest:
-        oldest.executescript(OLDEST)
-    oldest.close()
+    with sqlite3.connect(path) as former:
+        former.executescript(script)
+    former.close()
+
+
+def test_a_journal_of_the_first_schema_is_carried_over_and_kept_aside(path: Path) -> None:
+    of_schema(path, OLDEST)
     unsettled = (b"\2", "old", 1, "chem", "alice", 10, 1000, 0.0)
     path.with_suffix(".charges").write_bytes(msgpack.packb(unsettled) + b"\x98cut")
     journal = Journal(path)
@@ -348,10 +356,7 @@ PRAGMA user_version = 2;
 
 
 def test_a_journal_of_the_second_schema_is_carried_over_with_its_log(path: Path) -> None:
-    path.parent.mkdir()
-    with sqlite3.connect(path) as second:
-        second.executescript(SECOND)
-    second.close()
+    of_schema(path, SECOND)
     log = chargelog.ChargeLog(log_of(path))
     log.append(msgpack.packb([("runs", b"\2", 4, 1, "chem", "alice", 10, 1000, 0.0)]))
     log.close()
@@ -376,6 +381,18 @@ def test_what_slurm_was_told_of_is_remembered(path: Path) -> None:
     journal.mark_reported(2)
     journal.close()
     assert Journal(path).unreported(9) == [1]
+
+
+def test_what_was_charged_in_a_span_of_time_can_be_looked_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(path)
+    for number, hour in enumerate((1, 5, 5, 9)):
+        monkeypatch.setattr(time, "time", lambda hour=hour: 3600.0 * hour + 20)
+        journal.charge([charge(b"%d" % number)])
+    journal.settle()
+    assert journal.past(3600.0 * 2, 3600.0 * 9) == [("chem", "alice", 3600.0 * 5 + 20, 2000)]
+    assert journal.past(0.0, 3600.0) == []
 
 
 def test_a_journal_that_cannot_be_made_is_named(tmp_path: Path) -> None:

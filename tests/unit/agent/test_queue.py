@@ -293,6 +293,22 @@ def test_more_of_a_session_can_be_taken_in_one_go() -> None:
     assert serve(queue) == [third]
 
 
+def test_a_task_taken_out_of_its_turn_is_charged_like_any() -> None:
+    queue = queue_of(a=1, b=1)
+    for _ in range(50):
+        queue.push(task("a"))
+        queue.push(task("b"))
+    chosen = task("a", line="other", cost=20.0)
+    queue.push(chosen)
+    assert queue.take(chosen)
+    assert not queue.take(chosen)
+    queue.charge(chosen, 8.0, 0.0, more=True)
+    assert queue.take(chosen)
+    queue.charge(chosen, 12.0, 0.0)
+    first = service(serve(queue, 24))
+    assert first["b"] >= 20  # what a had before its turn
+
+
 def test_a_removed_task_is_not_given() -> None:
     queue = queue_of()
     gone, stays = task("a"), task("a")
