@@ -237,6 +237,18 @@ def test_a_job_goes_on_under_its_lease_after_its_node_agent_was_killed(
         assert again.lease == rank.lease
 
 
+def test_a_rank_that_is_told_of_silence_waits_for_its_node_agent_all_the_same(
+    rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openqse.remote.TELL_AFTER", 0.3)
+    stack.stop_node()
+    future = rank.submit(echo_program(), parameters=[3], shots=1)
+    with pytest.raises(DeadlineExceeded):  # not NoLease: the job's sockets are still there
+        future.result(1.5)
+    stack.start_node()
+    assert value_of(future.result(20)) == 3
+
+
 def test_a_job_that_ended_while_its_node_agent_was_away_is_told(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
