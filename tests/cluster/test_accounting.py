@@ -13,7 +13,7 @@ from jobs import START, Jobs, python
 #: Seconds within which the record of a job that has ended says what it used.
 RECORDED = 60.0
 
-# Asked in the QPU agents' container as they ask, but with the use that a test gives.
+# Asked in the QPU agents' container as they ask, of jobs of which they have nothing to tell.
 RECORD = """
 import json, sys
 from openqse.errors import SlurmError
@@ -154,27 +154,49 @@ def comments(cluster: Cluster, job: int, *options: str) -> dict[str, str]:
     return {f"{job} {restarts}": comment for job, restarts, comment in rows}
 
 
+def bill(comment: str) -> dict[str, float]:
+    """The items that a comment ends with."""
+    _, _, word = comment.rpartition("openqse:")
+    return {name: float(value) for name, _, value in (i.partition("=") for i in word.split(","))}
+
+
 def test_the_bill_is_in_sacct(jobs: Jobs, cluster: Cluster) -> None:
-    """Two QPUs' agents write at once, beside a comment of the site; all of it is kept."""
+    """The agents of both QPUs write what `openqse usage` says, beside a comment of the site."""
     job = jobs.submit("--qpu=emu0,emu1", wrap=["srun", *python("bell.py", "emu0", "emu1")])
     jobs.wait(job, "COMPLETED")
     until(lambda: comments(cluster, job), START, f"job {job} is in the accounting")
     manage(cluster, "modify", "job", "where", f"jobid={job}", "set", "AdminComment=grant 7")
     charged = {row["qpu"]: row for row in cluster.usage(job)}
-    uses: list[Use] = [
-        {qpu: (row["qpu_time_ns"] / 1e9, row["tasks"], row["shots"], 0.0)}
-        for qpu, row in charged.items()
-    ]
+    assert set(charged) == {"emu0", "emu1"}
+    expected: dict[str, float] = {}
+    for qpu, row in charged.items():
+        assert row["tasks"] == 1
+        assert row["shots"] == 200
+        assert row["qpu_time_ns"] > 0
+        expected |= {
+            f"qpu_time/{qpu}": row["qpu_time_ns"] / 1e9,
+            f"tasks/{qpu}": 1,
+            f"shots/{qpu}": 200,
+            f"waited/{qpu}": row["waited_ns"] / 1e9,
+        }
+
+    def written() -> bool:
+        (comment,) = comments(cluster, job).values()
+        site, word, _ = comment.partition(" openqse:")
+        return bool(word) and site == "grant 7" and bill(comment) == pytest.approx(expected)
+
+    until(written, RECORDED, f"the accounting of job {job} has {expected}")
+
+
+def test_of_agents_that_write_at_once_none_is_lost(jobs: Jobs, cluster: Cluster) -> None:
+    job = jobs.submit(wrap="true")
+    jobs.wait(job, "COMPLETED")
+    uses: list[Use] = [{f"q{number}": (1.5, number, 300, 0.25)} for number in range(4)]
     until_recorded(cluster, job, *uses)
     (comment,) = comments(cluster, job).values()
-    text, word = comment.rsplit(" ", 1)
-    assert text == "grant 7"
-    bill = dict(item.split("=") for item in word.removeprefix("openqse:").split(","))
-    assert set(charged) == {"emu0", "emu1"}
-    for qpu, row in charged.items():
-        assert round(float(bill[f"qpu_time/{qpu}"]) * 1e9) == row["qpu_time_ns"] > 0
-        assert int(bill[f"tasks/{qpu}"]) == row["tasks"] == 1
-        assert int(bill[f"shots/{qpu}"]) == row["shots"] > 0
+    assert {name: tasks for name, tasks in bill(comment).items() if "tasks" in name} == {
+        f"tasks/q{number}": number for number in range(4)
+    }
 
 
 def test_of_an_array_and_a_heterogeneous_job_one_record_has_the_bill(
