@@ -55,7 +55,7 @@ class Task:
     Attributes:
         size: bytes of the message that brought it.
         program: its program, encoded. deadline: monotonic instant, or None.
-        arrived, began: monotonic instants. turn: number of the device's turn then.
+        arrived, began: monotonic instants. turn: number of the device's turn when it arrived.
         slices: what is left to run of it. join: what its slices gave so far; None while it has not
             begun, or is run whole.
         stopped: why it is to end early; set by the loop, read by the device.
@@ -144,8 +144,8 @@ class Executor:
     Attributes:
         ready: an eventfd for the loop's poller: the thread has ``completions``.
         running: the task that the device has.
-        waits: of tasks that began lately, how many turns others had from their arrival on; of batch
-            tasks (False) and interactive ones (True).
+        waits: of tasks that began lately, how many turns others had from their arrival on, the one
+            that ran then included; of batch tasks (False) and interactive ones (True).
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class Executor:
 
     def push(self, task: Task) -> None:
         """Queues a task; ``turn`` starts work on what was pushed."""
-        task.turn = self._turns
+        task.turn = self._turns - (self.running is not None)  # it waits for that one, too
         with self._lock:
             self._queue.push(task)
 

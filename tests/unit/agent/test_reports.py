@@ -84,12 +84,16 @@ def test_shares_show_who_used_what(rank: openqse.QPU, stack: Stack) -> None:
 def test_the_status_says_how_many_turns_tasks_waited(rank: openqse.QPU, stack: Stack) -> None:
     driver = stack.qpus["emu0"].device
     driver.hold.clear()
-    futures = [rank.submit(program(), parameters=[i]) for i in range(3)]
+    futures = [rank.submit(program(), parameters=[0])]
     assert driver.started.acquire(timeout=10)
+    futures += [rank.submit(program(), parameters=[i]) for i in (1, 2)]
+    eventually(lambda: len(report(stack, Kind.QUEUE)) == 3)
     driver.hold.set()
     for future in futures:
         future.result(10)
     rank.run(program(), parameters=[0], latency="interactive")
+    waits = list(stack.qpus["emu0"].agent._executor.waits[False])
+    assert waits == [0, 1, 2]  # the first of them ran when the others came
     (status,) = ask([stack.site.qpu("emu0")], Kind.STATUS, {}, 10.0).values()
     assert not isinstance(status, OpenQSEError)
     assert status["batch_wait_slices_p99"] >= 1
