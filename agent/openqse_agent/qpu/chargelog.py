@@ -56,11 +56,13 @@ class ChargeLog:
         return max(self._end, _HEAD.size) + _HEAD.size + size <= SIZE
 
     def append(self, batch: bytes) -> None:
-        """Adds a batch that fits; it is on the disk when this returns, or not there at all.
+        """Adds a batch; it is on the disk when this returns, or not there at all.
 
         Raises:
-            OSError: the disk failed.
+            OSError: it does not fit, or the disk failed.
         """
+        if not self.fits(len(batch)):
+            raise OSError(errno.ENOSPC, f"a batch of {len(batch)} bytes does not fit into the log")
         if self._end == 0:
             # An epoch begins with a batch of nothing, which no power cut can leave half written.
             self._end = self._write(b"", 0)

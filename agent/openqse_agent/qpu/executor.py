@@ -8,12 +8,10 @@ first that is not. Loop and thread never use the device at once.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
@@ -24,12 +22,11 @@ from openqse.errors import (
     InternalError,
     NotSupported,
     OpenQSEError,
-    StorageError,
     TaskCancelled,
 )
 from openqse.program.circuit import Circuit
+from openqse_agent.qpu.charging import Charging
 from openqse_agent.qpu.delivery import Ledger, Session
-from openqse_agent.qpu.journal import Charge, Journal
 from openqse_agent.qpu.leases import Lease
 from openqse_agent.qpu.queue import Owner, Queue
 
@@ -46,6 +43,8 @@ _PREPARED_BYTES = 64 * 2**20
 
 T = TypeVar("T")
 Outcome: TypeAlias = "device.Outcome | OpenQSEError"
+Ended: TypeAlias = "tuple[Task, Outcome]"
+"""A task that has ended, and what it gave."""
 
 
 @dataclass(eq=False, slots=True)
@@ -137,12 +136,10 @@ class Executor:
     its result, in the journal.
 
     Args:
+        charging: gets the tasks that have ended, with their outcomes.
         programs: prepared programs kept. slice: seconds of QPU time.
 
-    Charges are in the journal before results are handed over.
-
     Attributes:
-        ready: an eventfd for the loop's poller: the thread has ``completions``.
         running: the task that the device has.
         waits: of tasks that began lately, how many turns others had from their arrival on, the one
             that ran then included; of batch tasks (False) and interactive ones (True).
@@ -151,14 +148,13 @@ class Executor:
     def __init__(
         self,
         driver: device.Device,
-        journal: Journal,
+        charging: Charging,
         programs: int,
         queue: Queue[Task],
         slice: float,
     ) -> None:
-        self.ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._driver = driver
-        self._journal = journal
+        self._charging = charging
         self._programs = programs
         self._queue = queue
         self._slice_ns = int(slice * 1e9) if driver.capabilities.slices else None
@@ -170,7 +166,6 @@ class Executor:
         self._threads_turn = False
         self._held = False
         self._handed: SimpleQueue[Task | None] = SimpleQueue()
-        self._completions: deque[tuple[Task, Outcome]] = deque()
         self._prepared: OrderedDict[bytes, _Program] = OrderedDict()
         self._prepared_size = 0
         self._thread = threading.Thread(target=self._serve, name="executor", daemon=True)
@@ -187,13 +182,9 @@ class Executor:
         with self._lock:
             self._queue.push(task)
 
-    def turn(self) -> list[tuple[Task, Outcome]]:
-        """Runs short tasks for a moment, or sees to it that the thread works.
-
-        Returns:
-            What ended, charged; call again while ``waits_for_turn``.
-        """
-        finished: list[tuple[Task, Outcome]] = []
+    def turn(self) -> None:
+        """Runs short tasks for a moment, or sees to it that the thread works; to be called again
+        while ``waits_for_turn``."""
         began = time.monotonic()
         while time.monotonic() - began < _TURN:
             with self._lock:
@@ -207,8 +198,7 @@ class Executor:
                 self._handed.put(task)
                 break
             if (outcome := self._run(task)) is not None:
-                finished.append((task, outcome))
-        return self._charged(finished)
+                self._charging.add((task, outcome))
 
     @property
     def waits_for_turn(self) -> bool:
@@ -217,7 +207,7 @@ class Executor:
             len(self._queue) > 0
             and not self._threads_turn
             and (not self._held or bool(self._begun))
-            and self._journal.has_room
+            and self._charging.has_room
         )
 
     def hold(self, held: bool) -> None:
@@ -274,15 +264,6 @@ class Executor:
             return None
         return program.qpu_time * (_shots(task.work) - task.shots_done)
 
-    def completions(self) -> list[tuple[Task, Outcome]]:
-        """Takes what the thread has ended since the last call."""
-        with suppress(BlockingIOError):
-            os.eventfd_read(self.ready)
-        taken = []
-        while self._completions:
-            taken.append(self._completions.popleft())
-        return taken
-
     def stop(self, timeout: float) -> None:
         """Ends the thread after the task that runs, and closes the device."""
         self._handed.put(None)
@@ -297,20 +278,19 @@ class Executor:
             task: Task | None = handed
             while task is not None:
                 short = self._is_short(task)
-                outcome = self._run(task)
-                ended = [] if outcome is None else self._charged([(task, outcome)])
+                if (outcome := self._run(task)) is not None:
+                    self._charging.add((task, outcome))
                 with self._lock:
                     # Back to the loop as soon as tasks are short again.
                     task = None if short else self._next()
                     self._threads_turn = task is not None
-                self._completions.extend(ended)
-                os.eventfd_write(self.ready, 1)
+                self._charging.wake()  # for what has ended, or the turn
 
     # --- both ------------------------------------------------------------------------------------
 
     def _next(self) -> Task | None:
         """The next task whose charge can be recorded and whose result its session will take."""
-        if not self._journal.has_room:
+        if not self._charging.has_room:
             return None
         if self._held:
             return next((begun for begun in self._begun if self._queue.take(begun)), None)
@@ -393,37 +373,6 @@ class Executor:
         self._prepared.move_to_end(key)
         return program
 
-    def _charged(self, finished: list[tuple[Task, Outcome]]) -> list[tuple[Task, Outcome]]:
-        charges = [_charge(t, o) for t, o in finished if isinstance(o, device.Outcome)]
-        try:
-            if charges:
-                self._journal.charge(charges)
-        except Exception as error:  # whatever it is: what is not recorded is not given
-            log.exception("charges could not be recorded")
-            failure = StorageError(
-                "the task ran, but its charge could not be recorded: "
-                f"{getattr(error, 'message', error)}",
-                layer="QPU agent",
-                remedy="Ask the administrator to look at the journal's disk, then run it again",
-            )
-            return [(task, failure) for task, _ in finished]
-        return list(finished)
-
 
 def _shots(work: device.Work) -> int:
     return max(work.shots, 1) * len(work.parameters)
-
-
-def _charge(task: Task, outcome: device.Outcome) -> Charge:
-    lease = task.lease
-    return Charge(
-        lease.id,
-        task.id,
-        lease.generation,
-        lease.job_id,
-        lease.account,
-        lease.user,
-        task.shots,
-        outcome.data.qpu_time_ns,
-        int(1e9 * (task.began - task.arrived)),
-    )

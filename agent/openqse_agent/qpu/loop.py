@@ -56,6 +56,7 @@ from openqse_agent import keys
 from openqse_agent.notify import Notifier
 from openqse_agent.qpu.accounting import Accounting
 from openqse_agent.qpu.admission import Admission, speaker
+from openqse_agent.qpu.charging import Charging
 from openqse_agent.qpu.delivery import Address, Ledger, Session
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal import Journal
@@ -117,8 +118,9 @@ class QPUAgent:
         self._leases = LeaseTable(qpu.name, qpu.slots, self._journal.restore(time.monotonic()))
         self._shares = ShareTree()
         self._queue = self._make_queue()
+        self._charging = Charging(self._journal)
         self._executor = Executor(
-            driver, self._journal, config.qpu.programs, self._queue, config.qpu.slice
+            driver, self._charging, config.qpu.programs, self._queue, config.qpu.slice
         )
         self._tasks: dict[bytes, Task] = {}
         self._ledgers: dict[str, Ledger] = {}
@@ -169,7 +171,7 @@ class QPUAgent:
         self._called = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._remember_usage()
         self._poller = zmq.Poller()
-        for ready in (self._router, self._executor.ready, self._called):
+        for ready in (self._router, self._charging.ready, self._called):
             self._poller.register(ready, zmq.POLLIN)
         if self._guard is not None:
             self._poller.register(self._guard.zap, zmq.POLLIN)
@@ -274,16 +276,16 @@ class QPUAgent:
             for ready, _ in self._poller.poll(pause):
                 if ready is self._router:
                     self._receive()
-                elif ready == self._executor.ready:
-                    for task, outcome in self._executor.completions():
-                        self._answer(task, outcome)
+                elif ready == self._charging.ready:
+                    os.eventfd_read(self._charging.ready)
                 elif self._guard is not None and ready is self._guard.zap:
                     self._guard.answer()
                 else:
                     os.eventfd_read(self._called)
                     while self._calls:
                         self._calls.popleft()()
-            for task, outcome in self._executor.turn():
+            self._executor.turn()
+            for task, outcome in self._charging.turn(busy=self._executor.waits_for_turn):
                 self._answer(task, outcome)
             self._send_results()
             now = time.monotonic()
@@ -335,6 +337,7 @@ class QPUAgent:
     def _shut_down(self) -> None:
         log.info("stopping; leases stay in the journal")
         self._executor.stop(timeout=5.0)
+        self._charging.stop(timeout=5.0)
         self._pool.shutdown(wait=False, cancel_futures=True)
         try:
             self._journal.close()

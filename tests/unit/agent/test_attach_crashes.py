@@ -109,6 +109,7 @@ def bury_qpu(stack: Stack, name: str) -> None:
     running = stack.qpus.pop(name)
     running.thread.join(10)
     running.agent._executor.stop(5)
+    running.agent._charging.stop(5)
     running.agent._pool.shutdown()
     running.agent._journal.close()
     running.agent._context.destroy(linger=0)

@@ -5,18 +5,24 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from test_executor import task as task_of
 from test_journal import charge
 from test_leases import lease
 
+from openqse import device
 from openqse_agent.qpu import chargelog
+from openqse_agent.qpu.charging import Charging
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import State
 
@@ -142,7 +148,7 @@ def check(path: Path, said: list[str]) -> None:
     for task in charged:
         at_least[int(task.split(".")[0])] += 1
     recorded = {used.job_id: used.tasks for used in journal.usage()}
-    assert all(recorded.get(number, 0) >= count for number, count in at_least.items())
+    assert all(recorded.get(number, 0) >= least for number, least in at_least.items())
     journal.charge([charge(b"next", 99, lease="lease-99")])
     journal.close()
     assert {used.job_id for used in Journal(path).usage()} >= {99}
@@ -153,6 +159,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log so small that it begins anew several times, and is cheap to make."""
     monkeypatch.setattr(chargelog, "SIZE", 1500)
     monkeypatch.setattr("openqse_agent.qpu.journal._ROOM", 500)
+    monkeypatch.setattr("openqse_agent.qpu.charging.AHEAD", 1000)
 
 
 @pytest.mark.parametrize("when", ["before", "halfway", "after"])
@@ -191,3 +198,52 @@ def test_a_journal_whose_process_is_killed_at_any_moment(tmp_path: Path, small: 
         said = said_by(read)
         assert ended(child) == signal.SIGKILL
         check(path, said)
+
+
+def serve(path: Path, say: Say) -> None:
+    """What a QPU agent does with tasks that have ended; ``say`` hears whose results go out."""
+    journal = Journal(path)
+    charging = Charging(journal)
+    outcome = device.Outcome(device.Samples(np.zeros((1, 1, 1), np.uint8), 1000), "c")
+
+    def turn(busy: bool) -> None:
+        for one, _ in charging.turn(busy):
+            say(one.id.decode())
+
+    for number in range(60):
+        while not charging.has_room:  # no further task is run
+            select.select([charging.ready], [], [], 0.1)
+            turn(busy=True)
+            if not journal.has_room:
+                journal.settle()
+        charging.add((task_of(number), outcome))
+        turn(busy=number % 4 > 0)
+    charging.stop(5)
+    journal.close()
+
+
+@pytest.mark.parametrize("when", ["before", "halfway", "after"])
+def test_a_result_that_went_out_is_charged_whenever_the_process_is_killed(
+    tmp_path: Path, small: None, when: str
+) -> None:
+    for at in count(1):
+        path = tmp_path / str(at) / "emu0.sqlite"
+        steps = Steps(at, when)
+
+        def work(say: Say, steps: Steps = steps, path: Path = path) -> None:
+            steps.install()
+            serve(path, say)
+
+        child, read = in_a_child(work)
+        out = said_by(read)
+        killed = ended(child)
+        journal = Journal(path)
+        for number in out:
+            assert journal.charged("L", number.encode()) == 1
+        charged = sum(used.tasks for used in journal.usage())
+        journal.close()
+        assert len(out) <= charged <= 60
+        if not killed:
+            break
+    assert charged == 60
+    assert at > 20  # there were steps to be killed at

@@ -1,10 +1,10 @@
-"""Charges and their journal: nothing is delivered that is not recorded, and the agent lives on."""
+"""Tasks on the device, in turns and slices; and an agent whose journal fails lives on."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from stack import Refused, ScriptedDevice, Stack, eventually
 import openqse
 from openqse import device
 from openqse.errors import StorageError, TaskCancelled
+from openqse_agent.qpu.charging import Charging
 from openqse_agent.qpu.delivery import Ledger, Session
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal import Charge, Journal
@@ -28,27 +29,53 @@ SLICE = 1e-3
 PROGRAM = openqse.CircuitBuilder(1).measure_all().build()
 
 
-class ScriptedJournal(Journal):
-    """A journal that can be made to fail, and that tells when it was written."""
+@pytest.fixture
+def journal(tmp_path: Any) -> Journal:
+    return Journal(tmp_path / "emu0.sqlite")
 
-    failing = False
 
-    def charge(self, charges: Any) -> None:
-        if self.failing:
-            raise sqlite3.OperationalError("database or disk is full")
-        super().charge(charges)
+class Rig:
+    """An executor, with the charging that its tasks go through, turned as the loop does."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.driver = ScriptedDevice()
+        self.charging = Charging(journal)
+        queue: FairQueue[Task] = FairQueue(ShareTree())
+        self.executor = Executor(self.driver, self.charging, 4, queue, SLICE)
+
+    def turn(self) -> list[tuple[Task, Any]]:
+        self.executor.turn()
+        return self.charging.turn(self.executor.waits_for_turn)
+
+    def until(self, condition: Callable[[list[tuple[Task, Any]]], Any]) -> list[tuple[Task, Any]]:
+        """Turns until what has ended since meets a condition; what has."""
+        ended: list[tuple[Task, Any]] = []
+
+        def reached() -> Any:
+            ended.extend(self.turn())
+            return condition(ended)
+
+        eventually(reached)
+        return ended
+
+    def outcomes(self, *tasks: Task) -> dict[bytes, Any]:
+        """Runs tasks to their ends."""
+        for one in tasks:
+            self.executor.push(one)
+        ended = self.until(lambda ended: len(ended) >= len(tasks))
+        assert sorted(one.id for one, _ in ended) == sorted(one.id for one in tasks)
+        return {one.id: outcome for one, outcome in ended}
+
+    def close(self) -> None:
+        self.executor.stop(5)
+        self.charging.stop(5)
 
 
 @pytest.fixture
-def journal(tmp_path: Any) -> ScriptedJournal:
-    return ScriptedJournal(tmp_path / "emu0.sqlite")
-
-
-@pytest.fixture
-def executor(journal: ScriptedJournal) -> Any:
-    made = Executor(ScriptedDevice(), journal, 4, FairQueue(ShareTree()), SLICE)
+def rig(journal: Journal) -> Iterator[Rig]:
+    made = Rig(journal)
     yield made
-    made.stop(5)
+    made.close()
 
 
 def task(number: int, program: openqse.Circuit = PROGRAM, shots: int = 2, **changed: Any) -> Task:
@@ -59,145 +86,75 @@ def task(number: int, program: openqse.Circuit = PROGRAM, shots: int = 2, **chan
     return Task(b"%d" % number, session, 100, work, program.encoded, **(values | changed))
 
 
-def outcomes(executor: Executor, *tasks: Task) -> dict[bytes, Any]:
-    """Runs tasks to their ends as the loop does."""
-    ended: list[tuple[Task, Any]] = []
-
-    def all_ended() -> bool:
-        ended.extend(executor.completions())
-        ended.extend(executor.turn())
-        return len(ended) >= len(tasks)
-
-    for one in tasks:
-        executor.push(one)
-    eventually(all_ended)
-    assert sorted(one.id for one, _ in ended) == sorted(one.id for one in tasks)
-    return {one.id: outcome for one, outcome in ended}
-
-
-def turn_until(executor: Executor, condition: Callable[[], bool]) -> list[tuple[Task, Any]]:
-    """Turns as the loop does until a condition holds; what ended."""
-    ended: list[tuple[Task, Any]] = []
-
-    def reached() -> bool:
-        ended.extend(executor.completions())
-        ended.extend(executor.turn())
-        return condition()
-
-    eventually(reached)
-    return ended
-
-
-def test_a_long_task_gives_way_after_each_slice(executor: Executor) -> None:
+def test_a_long_task_gives_way_after_each_slice(rig: Rig) -> None:
     order: list[bytes] = []
-    run = executor._driver.run
-    executor._driver.run = lambda *a, **k: (order.append(executor.running.id), run(*a, **k))[1]  # type: ignore
+    run = rig.driver.run
+    rig.driver.run = lambda *a, **k: (order.append(rig.executor.running.id), run(*a, **k))[1]  # type: ignore
     lease = Lease("M", 8, 0, "bob", "ml", 1, Mode.SHARED, 0, 1, None, 0.0)
     long = task(1, shots=1000)  # of three sets: three slices
     short = task(2, shots=1)
     short.session = Session(Ledger(lease), b"another", (b"c1", b"s"))
-    found = outcomes(executor, long, short)
+    found = rig.outcomes(long, short)
     assert order == [b"1", b"2", b"1", b"1"]
     assert found[b"1"].data.memory.shape == (3, 1000, 1)
     assert found[b"1"].data.qpu_time_ns == 3_000_000
 
 
 def test_a_task_of_slices_is_charged_once_when_it_has_its_result(
-    executor: Executor, journal: ScriptedJournal
+    rig: Rig, journal: Journal
 ) -> None:
-    outcomes(executor, task(1, shots=5000))
+    rig.outcomes(task(1, shots=5000))
     (used,) = journal.usage()
     assert (used.tasks, used.shots, used.qpu_time_ns) == (1, 15_000, 15_000_000)
 
 
-def test_a_task_is_cancelled_between_its_slices(
-    executor: Executor, journal: ScriptedJournal
-) -> None:
-    driver, long = executor._driver, task(1, shots=100_000)
-    assert isinstance(driver, ScriptedDevice)
+def test_a_task_is_cancelled_between_its_slices(rig: Rig, journal: Journal) -> None:
+    executor, long = rig.executor, task(1, shots=100_000)
     executor.push(long)
-    turn_until(executor, lambda: long.shots_done > 0)
+    rig.until(lambda _: long.shots_done > 0)
     executor.hold(True)
-    ended: list[tuple[Task, Any]] = []
     if not executor.cancel(long, TaskCancelled("enough")):  # else the loop answers it
-        eventually(lambda: bool(ended.extend(executor.completions() + executor.turn()) or ended))
-        assert isinstance(ended[0][1], TaskCancelled)
+        ((_, outcome),) = rig.until(bool)
+        assert isinstance(outcome, TaskCancelled)
     assert 0 < long.shots_done < long.shots
     assert len(executor) == 0
     assert not executor.waits_for_turn
     assert journal.usage() == []
 
 
-def test_what_has_begun_ends_while_no_task_is_started(executor: Executor) -> None:
-    driver, long, other = executor._driver, task(1, shots=3000), task(2)
-    assert isinstance(driver, ScriptedDevice)
+def test_what_has_begun_ends_while_no_task_is_started(rig: Rig) -> None:
+    driver, executor, long, other = rig.driver, rig.executor, task(1, shots=3000), task(2)
     driver.hold.clear()
     executor.push(long)
     executor.push(other)
-    turn_until(executor, lambda: driver.started.acquire(blocking=False))
+    rig.until(lambda _: driver.started.acquire(blocking=False))
     executor.hold(True)
     driver.hold.set()
-    ended: list[tuple[Task, Any]] = []
-    eventually(lambda: bool(ended.extend(executor.completions() + executor.turn()) or ended))
+    ended = rig.until(bool)
     assert [(one.id, out.data.qpu_time_ns) for one, out in ended] == [(b"1", 9_000_000)]
     queue = executor._queue
     assert isinstance(queue, FairQueue)
     assert queue._shares.usage((), time.monotonic()) == pytest.approx(9e-3)  # slices are charged
     assert len(executor) == 1
     executor.hold(False)
-    eventually(lambda: bool(executor.completions() + executor.turn()))
+    rig.until(bool)
 
 
-def test_a_charge_names_task_lease_job_account_and_all_shots(
-    executor: Executor, journal: ScriptedJournal
-) -> None:
+def test_a_charge_names_task_lease_job_account_and_all_shots(rig: Rig, journal: Journal) -> None:
     seen: list[Charge] = []
     record = journal.charge
     journal.charge = lambda charges: (seen.extend(charges), record(charges))  # type: ignore
-    outcomes(executor, task(1))
+    rig.outcomes(task(1))
     (charge,) = seen
     assert charge[:-1] == Charge("L", b"1", 1, 7, "chem", "alice", 6, 6000)[:-1]
     assert charge.waited_ns > 0
 
 
-def test_every_outcome_is_in_the_journal_when_it_is_handed_over(
-    executor: Executor, journal: ScriptedJournal
-) -> None:
-    for number in range(50):
-        executor.push(task(number))
-    handed: list[Any] = []
-
-    def recorded() -> bool:
-        new = [*executor.completions(), *executor.turn()]
-        handed.extend(new)
-        if new:
-            assert journal.usage()[0].tasks >= len(handed)
-        return len(handed) == 50
-
-    eventually(recorded)
-    assert (journal.usage()[0].tasks, journal.usage()[0].qpu_time_ns) == (50, 50 * 6000)
-
-
-def test_a_result_whose_charge_cannot_be_recorded_is_not_given_away(
-    executor: Executor, journal: ScriptedJournal
-) -> None:
-    journal.failing = True
-    for outcome in outcomes(executor, *map(task, range(5))).values():
-        assert isinstance(outcome, StorageError)
-        assert outcome.layer == "QPU agent"
-        assert "charge could not be recorded: database or disk is full" in outcome.message
-        assert "journal" in outcome.remedy
-    journal.failing = False
-    again = outcomes(executor, task(9))[b"9"]
-    assert isinstance(again, device.Outcome)
-    assert [u.tasks for u in journal.usage()] == [1]
-
-
-def test_a_failed_task_costs_nothing(executor: Executor, journal: ScriptedJournal) -> None:
+def test_a_failed_task_costs_nothing(rig: Rig, journal: Journal) -> None:
     too_wide = openqse.CircuitBuilder(5).measure_all().build()
     late = task(2, deadline=0.0)
     stopped = task(3, stopped=TaskCancelled("gone"))
-    ended = outcomes(executor, task(1, too_wide), late, stopped)
+    ended = rig.outcomes(task(1, too_wide), late, stopped)
     assert [type(ended[b"%d" % i]).__name__ for i in (1, 2, 3)] == [
         "DeviceError",
         "DeadlineExceeded",
@@ -206,14 +163,14 @@ def test_a_failed_task_costs_nothing(executor: Executor, journal: ScriptedJourna
     assert journal.usage() == []
 
 
-def test_no_more_programs_are_kept_than_configured(executor: Executor) -> None:
+def test_no_more_programs_are_kept_than_configured(rig: Rig) -> None:
     programs = [openqse.CircuitBuilder(1, n).measure(0, 0).build() for n in range(1, 6)]
-    outcomes(executor, *(task(n, program) for n, program in enumerate(programs)))
-    assert executor._driver.prepared == 5  # type: ignore[attr-defined]
-    outcomes(executor, task(10, programs[-1]))
-    assert executor._driver.prepared == 5  # type: ignore[attr-defined]
-    outcomes(executor, task(11, programs[0]))
-    assert executor._driver.prepared == 6  # type: ignore[attr-defined]
+    rig.outcomes(*(task(n, program) for n, program in enumerate(programs)))
+    assert rig.driver.prepared == 5
+    rig.outcomes(task(10, programs[-1]))
+    assert rig.driver.prepared == 5
+    rig.outcomes(task(11, programs[0]))
+    assert rig.driver.prepared == 6
 
 
 def test_an_agent_whose_journal_fails_goes_on_serving(

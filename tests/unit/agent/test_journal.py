@@ -187,6 +187,15 @@ def test_a_log_that_is_full_is_settled(path: Path) -> None:
     assert log_of(path).stat().st_size == chargelog.SIZE
 
 
+def test_a_batch_that_no_log_could_hold_is_refused(path: Path) -> None:
+    """Else it would be lost at the next start: a log is read as far as it goes."""
+    journal = Journal(path)
+    with pytest.raises(StorageError, match="does not fit into the log"):
+        journal.charge([charge(b"%d" % i) for i in range(30_000)])
+    assert journal.usage() == []
+    assert log_of(path).stat().st_size == chargelog.SIZE
+
+
 def test_a_full_disk_leaves_charges_in_the_log_until_that_is_full_too(path: Path) -> None:
     journal = Journal(path)
     pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
