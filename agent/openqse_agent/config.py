@@ -130,20 +130,28 @@ def load(path: Path) -> AgentConfig:
     return config
 
 
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--config``."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=DEFAULT_PATH,
+        metavar="FILE",
+        help="configuration file (default: %(default)s)",
+    )
+
+
 def parse(
     parser: argparse.ArgumentParser, argv: list[str] | None
 ) -> tuple[argparse.Namespace, AgentConfig, site.Site]:
     """Command line, configuration and site file of an agent; logging is set up.
 
+    Args:
+        parser: has ``--config``.
+
     Raises:
         SystemExit: with the reason, if a file is wrong.
     """
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=DEFAULT_PATH,
-        help="configuration file (default: %(default)s)",
-    )
     arguments = parser.parse_args(argv)
     try:
         config = load(arguments.config)

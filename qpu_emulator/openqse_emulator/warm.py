@@ -134,21 +134,31 @@ def _program(num_qubits: int) -> Circuit:
     return builder.measure_all().build()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command ``openqse-emulator``; returns its exit status."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
         prog="openqse-emulator", description="Prepare and describe the emulated QPU."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands.add_parser(
         "warm",
         help="compile all kernels into numba's cache",
         description="Compiles all kernels into numba's cache (NUMBA_CACHE_DIR, or numba's own "
         "choice), so that no agent waits for it. Run it once for each kind of processor.",
     )
-    listing = commands.add_parser("profiles", help="list the packaged profiles with their figures")
+    listing = commands.add_parser(
+        "profiles",
+        help="list the packaged profiles with their figures",
+        description="Lists the packaged profiles: qubits, native gates, noise, and the durations "
+        "that QPU time is made of.",
+    )
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command ``openqse-emulator``; returns its exit status."""
+    options = parser().parse_args(arguments)
     try:
         if options.command == "warm":
             _warm()

@@ -25,29 +25,36 @@ restart of the agents.
 """
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Makes key pairs; an error is one line on stderr and exit code 2."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
         prog="openqse-keys",
         description="Makes key pairs for the connections to QPU agents.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    made.add_argument(
         "name",
         nargs="+",
+        metavar="NAME",
         help=f"a QPU's name, '{keys.NODE}' for the node agents, '{keys.ADMIN}' for administrators",
     )
-    parser.add_argument(
+    made.add_argument(
         "--rotate", action="store_true", help="make the next pair of a name that has one"
     )
-    parser.add_argument(
+    made.add_argument(
         "--directory",
         type=Path,
         default=config.AgentConfig().keys,
+        metavar="DIRECTORY",
         help="where the keys are put (default: %(default)s)",
     )
-    arguments = parser.parse_args(argv)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Makes key pairs; an error is one line on stderr and exit code 2."""
+    arguments = parser().parse_args(argv)
     make = keys.rotate if arguments.rotate else keys.make
     try:
         for name in arguments.name:

@@ -689,22 +689,30 @@ class NodeAgent:
                     self._close_door(door)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command ``openqse-node-agent``."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
         prog="openqse-node-agent",
         description="Broker between the MPI ranks of this node's jobs and the site's QPU agents.",
     )
-    parser.add_argument(
+    made.add_argument(
         "--name",
+        metavar="NAME",
         default=socket.gethostname().partition(".")[0],
-        help="this node's name in messages and logs (default: %(default)s)",
+        help="this node's name in messages and logs (default: the host's)",
     )
-    arguments, config, site = configuration.parse(parser, argv)
+    configuration.add_option(made)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command ``openqse-node-agent``."""
+    command = parser()
+    arguments, config, site = configuration.parse(command, argv)
     try:
         agent = NodeAgent(config, site, arguments.name)
     except ConfigurationError as error:
-        parser.exit(2, f"{parser.prog}: {error.at('node agent')}\n")
+        command.exit(2, f"{command.prog}: {error.at('node agent')}\n")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
     agent.run()

@@ -715,21 +715,28 @@ def credentials(directory: Path, qpu: SiteQPU) -> Path | None:
     return path
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command ``openqse-qpu-agent``."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
         prog="openqse-qpu-agent",
         description="Owns one QPU of the site: its leases, queue, journal and device.",
     )
-    parser.add_argument("qpu", help="name of the QPU in the site file")
-    arguments, config, site = configuration.parse(parser, argv)
+    made.add_argument("qpu", help="name of the QPU in the site file")
+    configuration.add_option(made)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command ``openqse-qpu-agent``."""
+    command = parser()
+    arguments, config, site = configuration.parse(command, argv)
     try:
         qpu = site.qpu(arguments.qpu)
         driver = device.load(qpu.device, qpu.profile, credentials(config.qpu.credentials, qpu))
         client = choice.connect(config.slurm.client, config.slurm.timeout)
         agent = QPUAgent(config, qpu, driver, client)
     except ConfigurationError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+        command.exit(2, f"{command.prog}: {error}\n")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
     gc.collect()
