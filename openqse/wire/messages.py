@@ -33,6 +33,7 @@ class Kind(StrEnum):
     USAGE = "usage"
     QUEUE = "queue"
     SHARE = "share"
+    ESTIMATE = "estimate"
     # Administrator to QPU agent.
     DRAIN = "drain"
     RESUME = "resume"

@@ -8,22 +8,30 @@ import sys
 from importlib.metadata import version
 
 from openqse.errors import OpenQSEError
-from openqse_agent.cli import probe, qpu, report, site
+from openqse_agent.cli import estimate, probe, qpu, qpus, report, site, usage
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="openqse",
+        description="QPUs of a Slurm site: their state, queue, shares and usage; configuration and "
+        "service.",
+        epilog="Exit code 0 if all is well; 1 if a QPU agent does not answer, or what was asked is "
+        "not so; 2 if it could not be done, with the reason.",
+    )
+    made.add_argument("--version", action="version", version=f"openqse {version('openqse')}")
+    commands = made.add_subparsers(metavar="COMMAND", required=True)
+    qpus.add_parser(commands, "status")
+    for group in (report, usage, estimate, qpu, probe, site):
+        group.add_parser(commands)
+    return made
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one subcommand; errors are one line on stderr and exit code 2."""
-    parser = argparse.ArgumentParser(
-        prog="openqse", description="QPUs of a Slurm site: configuration, leases, usage, service."
-    )
-    parser.add_argument("--version", action="version", version=f"openqse {version('openqse')}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    report.add_parser(commands)
-    qpu.add_parser(commands)
-    probe.add_parser(commands)
-    site.add_parser(commands)
-    arguments = parser.parse_args(argv)
     try:
+        arguments = parser().parse_args(argv)
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except OpenQSEError as error:

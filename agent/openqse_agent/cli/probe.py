@@ -15,7 +15,14 @@ from openqse.site import Site
 from openqse.wire.messages import Kind
 from openqse_agent import config, keys
 from openqse_agent.cli.ask import ask
-from openqse_agent.cli.report import add_options
+from openqse_agent.cli.options import (
+    Commands,
+    add_command,
+    add_group,
+    add_json,
+    add_site,
+    add_timeout,
+)
 from openqse_agent.node import hooks
 
 _DESCRIPTION = """\
@@ -29,18 +36,17 @@ could not be asked.
          answers it"""
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """Adds the command group."""
-    group = commands.add_parser("probe", help="whether an agent is live and ready")
-    agents = group.add_subparsers(metavar="AGENT", required=True)
-    for name, text in (("node", "this host's node agent"), ("qpu", "a QPU's agent")):
-        parser = agents.add_parser(
-            name,
-            help=text,
-            description=_DESCRIPTION,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+    agents = add_group(commands, "probe", "AGENT", help="whether an agent is live and ready")
+    for name, text, examples in (
+        ("node", "this host's node agent", "openqse probe node --ready"),
+        ("qpu", "a QPU's agent", "openqse probe qpu emu0 && echo live"),
+    ):
+        parser = add_command(
+            agents, name, _run, help=text, description=_DESCRIPTION, examples=examples
         )
-        parser.set_defaults(run=_run, agent=name)
+        parser.set_defaults(agent=name)
         if name == "qpu":
             parser.add_argument("qpu", help="the QPU's name")
         else:
@@ -52,7 +58,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
                 help="the agent's configuration file (default: %(default)s)",
             )
         parser.add_argument("--ready", action="store_true", help="fail unless it is ready too")
-        add_options(parser, timeout=3.0)
+        add_json(parser)
+        add_site(parser)
+        add_timeout(parser, 3.0)
 
 
 @dataclass

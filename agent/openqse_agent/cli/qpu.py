@@ -1,4 +1,4 @@
-"""`openqse qpu`: taking a QPU out of service and back into it."""
+"""`openqse qpu`: the state of QPUs; taking one out of service and back into it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,20 @@ from openqse.errors import ArgumentError, OpenQSEError
 from openqse.site import SiteQPU
 from openqse.wire.messages import Kind
 from openqse_agent import config, keys
+from openqse_agent.cli import qpus
 from openqse_agent.cli.ask import ask
-from openqse_agent.cli.report import add_options, add_report, chosen_qpus
-from openqse_agent.cli.table import print_table
+from openqse_agent.cli.options import (
+    Commands,
+    add_command,
+    add_group,
+    add_json,
+    add_qpus,
+    add_site,
+    add_timeout,
+    chosen_qpus,
+    complain,
+)
+from openqse_agent.cli.table import print_table, texts
 
 _DRAIN = """\
 Takes a QPU out of service, now or at a planned time. From then on
@@ -33,29 +44,41 @@ Takes a QPU out of service, now or at a planned time. From then on
   (Reason=Licenses). Jobs whose time limit would reach into a planned window wait too.
 
 It holds until 'openqse qpu resume', or as long as --for says, whatever is restarted meanwhile.
-'openqse status' shows it to everybody. To end running jobs as well, use Slurm's own commands.
+'openqse qpu list' shows it to everybody. To end running jobs as well, use Slurm's own commands.
 
 Administrators alone may drain: root on the host of the QPU's agent, or whoever has a key
 that is authorised there ('openqse-keys admin')."""
 
-_COLUMNS = ("qpu", "state", "start", "end", "by", "reason")
+_DRAIN_EXAMPLES = """\
+openqse qpu drain emu0 --reason "laser locked out"
+openqse qpu drain emu0 --reason calibration --start 2027-01-31T08:00 --for 2h"""
+_RESUME_EXAMPLES = """\
+openqse qpu resume emu0
+openqse qpu resume emu0 --start 2027-01-31T08:00    # takes that planned window back"""
+
+_COLUMNS = texts("qpu", "state", "start", "end", "by", "reason")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """Adds the command group."""
-    group = commands.add_parser("qpu", help="drain and resume a QPU; its planned windows")
-    actions = group.add_subparsers(metavar="ACTION", required=True)
-    add_report(actions, Kind.STATUS, "list")
+    actions = add_group(
+        commands, "qpu", "ACTION", help="list QPUs; drain and resume one; their planned windows"
+    )
+    qpus.add_parser(actions, "list")
 
-    parser = actions.add_parser(
+    parser = add_command(
+        actions,
         "drain",
+        _drain,
         help="start no more tasks and jobs, now or at a planned time",
         description=_DRAIN,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_DRAIN_EXAMPLES,
     )
-    _add_change(parser, _drain)
-    parser.add_argument("--reason", required=True, help="why, for everybody to read")
+    _add_change(parser)
+    parser.add_argument(
+        "--reason", required=True, metavar="TEXT", help="why, for everybody to read"
+    )
     parser.add_argument(
         "--start",
         type=_instant,
@@ -70,13 +93,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="end after this long, such as 90s, 30m, 2h or 1d (default: when resumed)",
     )
 
-    parser = actions.add_parser(
+    parser = add_command(
+        actions,
         "resume",
+        _resume,
         help="take a QPU back into service, or a planned window back",
         description="Ends a drain, or takes back a planned window. Queued tasks and jobs go on.",
+        examples=_RESUME_EXAMPLES,
     )
-    _add_change(parser, _resume)
-    parser.add_argument("--reason", default="", help="why, for the QPU agent's log")
+    _add_change(parser)
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the QPU agent's log")
     parser.add_argument(
         "--start",
         type=_instant,
@@ -84,18 +110,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="take back the window that was planned to start then (default: what is in force)",
     )
 
-    parser = actions.add_parser(
+    parser = add_command(
+        actions,
         "windows",
+        _windows,
         help="when QPUs are out of service",
         description="Lists drains in force and planned windows.",
+        examples="openqse qpu windows\nopenqse qpu windows emu0 --json",
     )
-    parser.set_defaults(run=_windows)
-    parser.add_argument("qpu", nargs="*", help="only these QPUs (default: all of the site)")
-    add_options(parser, timeout=3.0)
+    add_qpus(parser)
+    add_json(parser)
+    add_site(parser)
+    add_timeout(parser, 3.0)
 
 
-def _add_change(parser: argparse.ArgumentParser, run: Any) -> None:
-    parser.set_defaults(run=run)
+def _add_change(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("qpu", help="the QPU's name")
     parser.add_argument(
         "--key",
@@ -104,7 +133,9 @@ def _add_change(parser: argparse.ArgumentParser, run: Any) -> None:
         help="secret key that shows who you are (default: the administrators' or, on its host, the "
         f"QPU's own in {config.AgentConfig().keys})",
     )
-    add_options(parser, timeout=15.0)
+    add_json(parser)
+    add_site(parser)
+    add_timeout(parser, 15.0)
 
 
 def _instant(text: str) -> float:
@@ -156,17 +187,13 @@ def _change(kind: Kind, arguments: argparse.Namespace, body: dict[str, Any]) -> 
 
 
 def _windows(arguments: argparse.Namespace) -> int:
-    qpus = chosen_qpus(arguments)
-    answers = ask(qpus, Kind.STATUS, {}, arguments.timeout)
+    answers = ask(chosen_qpus(arguments), Kind.STATUS, {}, arguments.timeout)
     known = [answer for answer in answers.values() if not isinstance(answer, OpenQSEError)]
     if arguments.json:
         print(json.dumps([{"qpu": a["qpu"], "windows": a["windows"]} for a in known]))
     else:
         print_table(_COLUMNS, [row for answer in known for row in _rows(answer)])
-    for answer in answers.values():
-        if isinstance(answer, OpenQSEError):
-            print(f"openqse qpu windows: {answer}", file=sys.stderr)
-    return 0 if len(known) == len(qpus) else 1
+    return complain("qpu windows", answers.values())
 
 
 def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:

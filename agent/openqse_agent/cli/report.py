@@ -1,226 +1,226 @@
-"""`openqse status`, `leases`, `queue`, `share` and `usage`: what the QPU agents know."""
+"""`openqse leases`, `queue` and `share`: rows that the QPU agents give."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
-from openqse import site as sites
 from openqse.errors import OpenQSEError
-from openqse.site import SiteQPU
 from openqse.wire.messages import Kind
-from openqse_agent.cli import table
+from openqse_agent.cli import watch
 from openqse_agent.cli.ask import ask
-from openqse_agent.cli.table import Row
+from openqse_agent.cli.options import (
+    Commands,
+    add_command,
+    add_qpus,
+    add_site,
+    add_timeout,
+    chosen_qpus,
+    complain,
+    own_name,
+)
+from openqse_agent.cli.table import Column, Layout, Row, fraction, numbers, seconds, texts
+
+#: Tasks of a QPU that are asked for: what its agent tells at most.
+_QUEUE_LIMIT = 10_000
+
+_LEASES = Layout(
+    (
+        *texts("qpu"),
+        *numbers("job_id"),
+        *texts("user", "account"),
+        *numbers("slots"),
+        *texts("mode", "nodes", "id"),
+        *numbers("generation"),
+    ),
+    texts("state"),
+)
+_LEASES_DESCRIPTION = """\
+One line for each lease: a job's right to slots of a QPU."""
+_LEASES_EXAMPLES = """\
+openqse leases
+openqse leases emu0 --job 1234
+openqse leases --noheader -o job_id,nodes    # for a script"""
+
+_QUEUE = Layout(
+    (
+        *texts("qpu"),
+        *numbers("position", "job_id"),
+        *texts("user", "account", "latency", "state"),
+        *numbers("shots"),
+        Column("done", "shots_done", right=True),
+        seconds("waited", "waited_s"),
+        seconds("start", "start_s"),
+        seconds("qpu_time", "qpu_s"),
+    ),
+    texts("task", "session"),
+)
+_QUEUE_DESCRIPTION = """\
+One line for each task, as squeue has for jobs: what runs, then what waits, in the order in which it
+is to start.
+
+START is the estimated time until then, QPU_TIME what the task is expected to take. An estimate
+knows the tasks that are here and what their programs took last; later interactive tasks, and
+accounts with a better claim, may come in between. Parked tasks wait until their process takes its
+results."""
+_QUEUE_EXAMPLES = """\
+openqse queue --me
+openqse queue emu0 -i 2                        # again every two seconds
+openqse queue -A chem -o position,user,start"""
+
+_SHARE = Layout(
+    (
+        *texts("qpu", "account", "user"),
+        *numbers("raw_shares"),
+        fraction("norm_shares"),
+        seconds("raw_usage", "raw_usage"),
+        fraction("norm_usage"),
+        Column("level_fs", right=True),
+        *numbers("tasks"),
+    ),
+    texts("parent"),
+)
+_SHARE_DESCRIPTION = """\
+The fair tree as sshare has it, in QPU time: each account, and below it its users.
+
+Normalised shares and usage refer to the siblings; usage is QPU time that decays with Slurm's
+half-life. LEVEL_FS is above 1 for whom has used less than its share, 'inf' for whom has used
+nothing. TASKS are those that wait."""
+_SHARE_EXAMPLES = """\
+openqse share emu0
+openqse share -A chem
+openqse share --json | jq '.[] | select(.tasks > 0)'"""
 
 
 @dataclass(frozen=True)
 class _Report:
-    """A report that the QPU agents give.
+    """A kind of report, whose rows an answer has under the kind's name, and its command.
 
     Attributes:
-        help, description: of its command.
-        columns: printed where none are chosen. more: may be chosen besides.
-        filters: columns by whose values rows can be chosen.
+        body: of the question.
+        shown: makes of the rows what a table prints.
     """
 
+    kind: Kind
+    layout: Layout
     help: str
     description: str
-    columns: tuple[str, ...]
-    more: tuple[str, ...] = ()
-    filters: tuple[str, ...] = ()
+    examples: str
+    body: dict[str, Any] = field(default_factory=dict)
+    shown: Callable[[list[Row]], list[Row]] = list
 
 
-_WHOSE = ("user", "account", "job_id")
-_REPORTS = {
-    Kind.STATUS: _Report(
-        "state of the QPUs: slots, leases, tasks",
-        "One line for each QPU, as sinfo has for partitions.",
-        (
-            "qpu",
-            "online",
-            "slots",
-            "free",
-            "leases",
-            "tasks",
-            "calibration",
-            "reason",
-            "drained",
-        ),
-        (
-            "tasks_queued",
-            "batch_wait_slices_p50",
-            "batch_wait_slices_p99",
-            "interactive_wait_slices_p50",
-            "interactive_wait_slices_p99",
-            "leases_lapsed",
-            "slurmctld",
-            "revocation_suspended",
-            "journal",
-        ),
-    ),
-    Kind.LEASES: _Report(
-        "which jobs hold which QPUs",
-        "One line for each lease: a job's right to slots of a QPU.",
-        ("qpu", "job_id", "user", "account", "slots", "mode", "nodes", "id", "generation"),
-        ("state",),
-        _WHOSE,
-    ),
-    Kind.QUEUE: _Report(
-        "the tasks of the QPUs, in the order in which they are to run",
-        "One line for each task, as squeue has for jobs: what runs, then what waits, by position "
-        "and with the estimated seconds until its start. An estimate knows the tasks that are here "
-        "and what their programs took last; later interactive tasks, and accounts with a better "
-        "claim, may come in between. Parked tasks wait until their process takes its results.",
-        (
-            "qpu",
-            "position",
-            "job_id",
-            "user",
-            "account",
-            "latency",
-            "state",
-            "shots",
-            "shots_done",
-            "waited_s",
-            "start_s",
-            "qpu_s",
-        ),
-        ("task", "session"),
-        _WHOSE,
-    ),
-    Kind.SHARE: _Report(
-        "shares of the QPU time, and who used how much of it lately",
-        "The fair tree as sshare has it, in QPU time: each account, and below it its users. "
-        "Normalised shares and usage refer to the siblings; usage decays with Slurm's half-life. "
-        "A level_fs above 1 has used less than its share.",
-        (
-            "qpu",
-            "account",
-            "user",
-            "raw_shares",
-            "norm_shares",
-            "raw_usage",
-            "norm_usage",
-            "level_fs",
-            "tasks",
-        ),
-        ("parent",),
-        ("user", "account"),
-    ),
-    Kind.USAGE: _Report(
-        "what jobs were charged: tasks, shots, QPU time",
-        "One line for each job, as sacct has: tasks that gave a result, their shots, and the QPU "
-        "time that they were charged.",
-        ("qpu", "job_id", "account", "user", "tasks", "shots", "qpu_seconds", "waited_s"),
-        ("qpu_time_ns", "waited_ns"),
-        _WHOSE,
-    ),
-}
-
-
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(commands: Commands) -> None:
     """Adds the commands."""
-    for kind in _REPORTS:
-        add_report(commands, kind, kind.value)
-
-
-def add_report(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], kind: Kind, name: str
-) -> None:
-    """Adds the command of a report under a name."""
-    report = _REPORTS[kind]
-    parser = commands.add_parser(name, help=report.help, description=report.description)
-    parser.set_defaults(run=_run, report=kind)
-    parser.add_argument("qpu", nargs="*", help="only these QPUs (default: all of the site)")
-    add_options(parser, timeout=3.0, json=False)
-    table.add_options(parser, report.columns + report.more)
-    if "user" in report.filters:
-        parser.add_argument("-u", "--user", metavar="NAME", help="only this user's")
-    if "account" in report.filters:
-        parser.add_argument("-A", "--account", metavar="NAME", help="only this account's")
-    if "job_id" in report.filters:
-        parser.add_argument(
-            "-j", "--job", dest="job_id", type=int, metavar="ID", help="only this job's"
+    for report in (
+        _Report(
+            Kind.LEASES,
+            _LEASES,
+            "which jobs hold which QPUs",
+            _LEASES_DESCRIPTION,
+            _LEASES_EXAMPLES,
+        ),
+        _Report(
+            Kind.QUEUE,
+            _QUEUE,
+            "the tasks of the QPUs, in the order in which they are to run",
+            _QUEUE_DESCRIPTION,
+            _QUEUE_EXAMPLES,
+            {"limit": _QUEUE_LIMIT},
+        ),
+        _Report(
+            Kind.SHARE,
+            _SHARE,
+            "shares of the QPU time, and who used how much of it lately",
+            _SHARE_DESCRIPTION,
+            _SHARE_EXAMPLES,
+            shown=_tree,
+        ),
+    ):
+        run = partial(_run, report)
+        iterates = report.kind == Kind.QUEUE
+        parser = add_command(
+            commands,
+            report.kind.value,
+            watch.repeated(run) if iterates else run,
+            help=report.help,
+            description=report.description,
+            examples=report.examples,
         )
+        add_qpus(parser)
+        add_filters(parser, job=report.kind != Kind.SHARE)
+        report.layout.add_options(parser)
+        if iterates:
+            watch.add_option(parser)
+        add_site(parser)
+        add_timeout(parser, 3.0)
 
 
-def add_options(parser: argparse.ArgumentParser, timeout: float, json: bool = True) -> None:
-    """Adds what every question to QPU agents has: ``--site``, ``--timeout`` and ``--json``."""
-    parser.add_argument(
-        "--site",
-        type=Path,
-        default=sites.DEFAULT_PATH,
-        metavar="FILE",
-        help="site file (default: %(default)s)",
-    )
-    if json:
-        parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=timeout,
-        metavar="SECONDS",
-        help="wait for the QPU agents at most this long (default: %(default)s)",
-    )
+def add_filters(parser: argparse.ArgumentParser, job: bool = True) -> None:
+    """Adds ``--user``, ``--me``, ``--account`` and, where rows have jobs, ``--job``."""
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument("-u", "--user", metavar="NAME", help="only this user's")
+    whose.add_argument("--me", action="store_true", help="only one's own")
+    parser.add_argument("-A", "--account", metavar="NAME", help="only this account's")
+    if job:
+        parser.add_argument("-j", "--job", type=int, metavar="ID", help="only this job's")
 
 
-def chosen_qpus(arguments: argparse.Namespace) -> list[SiteQPU]:
-    """The QPUs that a command names, or all of the site."""
-    site = sites.load(arguments.site)
-    return [site.qpu(name) for name in arguments.qpu] or list(site.qpus.values())
+def accepts(arguments: argparse.Namespace) -> Callable[[Row], bool]:
+    """Whether a row is one that the options of ``add_filters`` let through.
 
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= 3600:
-        raise argparse.ArgumentTypeError("give seconds above 0 and up to 3600")
-    return seconds
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    kind: Kind = arguments.report
-    report = _REPORTS[kind]
-    known = report.columns + report.more
-    if arguments.format:
-        table.parse_format(arguments.format, known)  # before anybody is asked
-    wanted = {
-        column: value
-        for column in report.filters
-        if (value := getattr(arguments, column)) is not None
+    Raises:
+        ArgumentError: whoever asks for their own has no name.
+    """
+    given = {
+        "user": own_name() if arguments.me else arguments.user,
+        "account": arguments.account,
+        "job_id": getattr(arguments, "job", None),
     }
-    body = {"job_id": arguments.job_id} if kind == Kind.USAGE else {}
-    answers = ask(chosen_qpus(arguments), kind, body, arguments.timeout)
+    wanted = {key: value for key, value in given.items() if value is not None}
+    return lambda row: all(row[key] == value for key, value in wanted.items())
+
+
+def _run(report: _Report, arguments: argparse.Namespace) -> int:
+    report.layout.chosen(arguments)  # before anybody is asked
+    accepted = accepts(arguments)
+    name = report.kind.value
+    answers = ask(chosen_qpus(arguments), report.kind, report.body, arguments.timeout)
     rows: list[Row] = []
-    failures: list[OpenQSEError] = []
-    for answer in answers.values():
+    for qpu, answer in answers.items():
         if isinstance(answer, OpenQSEError):
-            failures.append(answer)
-        else:
-            rows.extend([answer] if kind == Kind.STATUS else answer[kind.value])
-    rows = [row for row in rows if all(row[column] == wanted[column] for column in wanted)]
-    for row in rows:
-        if "qpu_time_ns" in row:
-            row["qpu_seconds"] = row["qpu_time_ns"] * 1e-9
-            row["waited_s"] = row["waited_ns"] * 1e-9
-    if kind == Kind.SHARE and not arguments.json:
-        rows = _indented(rows)
-    table.show(arguments, known, report.columns, rows)
-    for failure in failures:
-        print(f"openqse {kind}: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+            continue
+        rows += answer[name]
+        if len(answer[name]) == report.body.get("limit"):
+            print(
+                f"openqse {name}: {qpu} may have more tasks than the first {_QUEUE_LIMIT}, "
+                "which are all that is looked at",
+                file=sys.stderr,
+            )
+    shown = rows if arguments.json else report.shown(rows)
+    kept = [as_shown for row, as_shown in zip(rows, shown, strict=True) if accepted(row)]
+    report.layout.show(arguments, kept)
+    return complain(name, answers.values())
 
 
-def _indented(rows: list[Row]) -> list[Row]:
+def _tree(rows: list[Row]) -> list[Row]:
     """The rows of a tree with accounts indented by their depth, as sshare prints them."""
-    depth: dict[str, int] = {}
+    depth: dict[tuple[str, str], int] = {}
     indented = []
     for row in rows:
-        name = row["account"]
+        qpu, name = row["qpu"], row["account"]
         if not row["user"]:
-            depth[name] = depth.get(row["parent"], -1) + 1
-        spaces = depth.get(name, 0) + bool(row["user"])
-        indented.append({**row, "account": " " * spaces + name})
+            depth[qpu, name] = depth.get((qpu, row["parent"]), -1) + 1
+        spaces = depth.get((qpu, name), 0) + bool(row["user"])
+        level = row["level_fs"]
+        shown = {"account": " " * spaces + name, "level_fs": _level(level)}
+        indented.append({**row, **shown})
     return indented
+
+
+def _level(level: float | None) -> str:
+    return "inf" if level is None else f"{level:.4g}"

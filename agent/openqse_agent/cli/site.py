@@ -16,49 +16,57 @@ from openqse.errors import ConfigurationError, OpenQSEError
 from openqse.site import Site
 from openqse.wire.messages import Kind
 from openqse_agent.cli.ask import ask
+from openqse_agent.cli.options import Commands, add_command, add_group, add_json, add_site
 
 SLURM_PATH = Path("/etc/slurm/openqse.conf")
 LUA_PATH = Path("/etc/openqse/qpus.lua")
 _MADE = "made by 'openqse site render' from the site file; do not edit"
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+_RENDER = """\
+Writes what Slurm must be told of the site's QPUs: lines for slurm.conf (licences, TRES, billing)
+and the table that job_submit.lua reads. Each file is replaced as a whole."""
+_CHECK = """\
+Says whether the rendered files, slurmctld and the QPU agents agree with the site file, and what to
+do if not. Exit code 0 if all do, 1 if not."""
+
+
+def add_parser(commands: Commands) -> None:
     """Adds the command group."""
-    group = commands.add_parser("site", help="the site file and what Slurm knows of it")
-    actions = group.add_subparsers(metavar="ACTION", required=True)
-    for name, run, text in (
-        ("render", render, "write Slurm's lines and job_submit.lua's table from the site file"),
-        ("check", check, "check that files, slurmctld and QPU agents agree with the site file"),
+    actions = add_group(commands, "site", "ACTION", help="the site file and what Slurm knows of it")
+    parser = add_command(
+        actions,
+        "render",
+        render,
+        help="write Slurm's lines and job_submit.lua's table from the site file",
+        description=_RENDER,
+        examples="openqse site render && scontrol reconfigure\nopenqse site render --stdout",
+    )
+    _add_files(parser)
+    parser.add_argument(
+        "--stdout", action="store_true", help="print both instead of writing the files"
+    )
+    parser = add_command(
+        actions,
+        "check",
+        check,
+        help="check that files, slurmctld and QPU agents agree with the site file",
+        description=_CHECK,
+        examples="openqse site check",
+    )
+    _add_files(parser)
+    add_json(parser)
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    add_site(parser)
+    for option, path, text in (
+        ("--slurm", SLURM_PATH, "lines for slurm.conf to Include"),
+        ("--lua", LUA_PATH, "table for job_submit.lua"),
     ):
-        parser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        parser.set_defaults(run=run)
         parser.add_argument(
-            "--site",
-            type=Path,
-            default=sites.DEFAULT_PATH,
-            metavar="FILE",
-            help="site file (default: %(default)s)",
+            option, type=Path, default=path, metavar="FILE", help=f"{text} (default: %(default)s)"
         )
-        parser.add_argument(
-            "--slurm",
-            type=Path,
-            default=SLURM_PATH,
-            metavar="FILE",
-            help="lines for slurm.conf to Include (default: %(default)s)",
-        )
-        parser.add_argument(
-            "--lua",
-            type=Path,
-            default=LUA_PATH,
-            metavar="FILE",
-            help="table for job_submit.lua (default: %(default)s)",
-        )
-        if name == "render":
-            parser.add_argument(
-                "--stdout", action="store_true", help="print both instead of writing the files"
-            )
-        else:
-            parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def slurm_lines(site: Site) -> str:

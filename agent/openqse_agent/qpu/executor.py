@@ -210,6 +210,11 @@ class Executor:
             and self._charging.has_room
         )
 
+    @property
+    def busy(self) -> bool:
+        """Whether the device has work, be it between two slices, or gets some at the next turn."""
+        return self._threads_turn or bool(self._begun) or self.waits_for_turn
+
     def hold(self, held: bool) -> None:
         """Starts tasks no more, or again; what has begun goes on."""
         with self._lock:

@@ -643,6 +643,7 @@ class QPUAgent:
                 "journal": "" if self._storage_error is None else str(self._storage_error),
                 "tasks_queued": len(self._executor),
                 "tasks": len(self._tasks),
+                "busy": self._executor.busy,
                 **wait_report(self._executor),
                 "calibration": self._device.calibration().id,
                 **self._maintenance.report(),

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from stack import Stack
 
-import openqse
 from conftest import free_ports
 from openqse import site as sites
 from openqse_agent.cli import main as cli
@@ -115,7 +114,17 @@ def assert_one_line(capsys: pytest.CaptureFixture[str], *parts: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["status"], ["leases"], ["usage"], ["site", "render"], ["site", "check"]]
+    "command",
+    [
+        ["status"],
+        ["qpu", "list"],
+        ["leases"],
+        ["queue"],
+        ["share"],
+        ["usage"],
+        ["site", "render"],
+        ["site", "check"],
+    ],
 )
 def test_a_wrong_site_file_is_one_line_and_exit_code_2(
     command: list[str], site: Path, capsys: pytest.CaptureFixture[str]
@@ -284,141 +293,6 @@ def test_check_prints_a_line_for_each_finding(
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("DIFFERS licences of emu0: slurmctld has 2") for line in lines) == 1
     assert sum(line.startswith("ok      ") for line in lines) == len(lines) - 1 == 10
-
-
-# --- reports -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def reported(stack: Stack, tmp_path: Path, enter: Callable[..., None]) -> str:
-    """The option of a site whose job 7 holds emu0 and has run two tasks."""
-    qpus = {name: (slots, stack.ports[name]) for name, slots in stack.slots.items()}
-    path = write_site(tmp_path / "openqse.toml", qpus)
-    enter(qpus="emu0:2", qpu_emu0=2)
-    program = openqse.CircuitBuilder(1).measure_all().build()
-    with openqse.connect() as qpu:
-        for shots in (1, 9):
-            qpu.run(program, shots=shots)
-    return f"--site={path}"
-
-
-def test_reports_as_json(reported: str, stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
-    def report(*command: str) -> Any:
-        assert cli.main([*command, "--json", reported]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    (lease,) = stack.qpus["emu0"].agent._leases
-    assert report("leases") == [
-        {
-            "qpu": "emu0",
-            "id": lease.id,
-            "job_id": 7,
-            "user": "alice",
-            "account": "chem",
-            "slots": 2,
-            "mode": "shared",
-            "generation": 1,
-            "state": lease.state,
-            "nodes": ["c1"],
-        }
-    ]
-    used = {
-        "qpu": "emu0",
-        "job_id": 7,
-        "account": "chem",
-        "user": "alice",
-        "tasks": 2,
-        "shots": 10,
-        "qpu_time_ns": 10_000,
-        "qpu_seconds": pytest.approx(1e-5),
-    }
-    assert report("usage") == report("usage", "emu0", "--job=7")
-    (row,) = report("usage")
-    assert 0 < row.pop("waited_s") == row.pop("waited_ns") * 1e-9
-    assert row == used
-    assert report("usage", "--job=8") == report("usage", "emu1") == []
-    first, second = report("status")
-    assert (first["qpu"], first["slots"], first["free"], first["leases"]) == ("emu0", 4, 2, 1)
-    assert (second["qpu"], second["free"], second["online"]) == ("emu1", 1, True)
-    assert [row["qpu"] for row in report("status", "emu1")] == ["emu1"]
-
-
-def test_reports_as_tables(reported: str, capsys: pytest.CaptureFixture[str]) -> None:
-    def table(*command: str) -> list[list[str]]:
-        assert cli.main([*command, reported]) == 0
-        return [line.split() for line in capsys.readouterr().out.splitlines()]
-
-    head, row = table("usage")
-    assert head == ["QPU", "JOB_ID", "ACCOUNT", "USER", "TASKS", "SHOTS", "QPU_SECONDS", "WAITED_S"]
-    assert row[:7] == ["emu0", "7", "chem", "alice", "2", "10", "0.000010"]
-    head, row = table("leases")
-    assert head[:7] == ["QPU", "JOB_ID", "USER", "ACCOUNT", "SLOTS", "MODE", "NODES"]
-    assert row[:7] == ["emu0", "7", "alice", "chem", "2", "shared", "c1"]
-    rows = table("status")
-    assert rows[1][:5] == ["emu0", "yes", "4", "2", "1"]
-    assert table("leases", "emu1") == [head]
-
-
-def test_the_share_report_is_a_tree(reported: str, capsys: pytest.CaptureFixture[str]) -> None:
-    columns = "--format=account,user,raw_usage"
-    assert cli.main(["share", "emu0", "--noheader", columns, reported]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == [
-        "chem          0.000010",
-        " chem  alice  0.000010",
-        "ml            0.000000",
-        " ml    bob    0.000000",
-    ]
-    assert cli.main(["share", "emu0", "--json", "--user=alice", reported]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
-    assert (row["account"], row["user"], row["parent"]) == ("chem", "alice", "chem")
-
-
-def test_an_empty_queue_is_a_head_line(reported: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["queue", reported]) == 0
-    (head,) = capsys.readouterr().out.splitlines()
-    assert head.split()[:3] == ["QPU", "POSITION", "JOB_ID"]
-
-
-def test_columns_can_be_chosen_and_cut(reported: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["usage", "-o", "user:3,Job_ID,account", "-A", "chem", reported]) == 0
-    assert capsys.readouterr().out == "USE  JOB_ID  ACCOUNT\nali  7       chem\n"
-    assert cli.main(["usage", "--noheader", "-u", "bob", reported]) == 0
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize("wrong", ["nosuch", "user:0", "user,,qpu", ","])
-def test_an_unknown_column_is_refused_with_those_that_are_known(
-    reported: str, capsys: pytest.CaptureFixture[str], wrong: str
-) -> None:
-    assert cli.main(["usage", f"--format={wrong}", reported]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "known: qpu, job_id, account" in said
-
-
-def test_qpu_list_is_the_status(reported: str, capsys: pytest.CaptureFixture[str]) -> None:
-    tables = []
-    for command in (["qpu", "list"], ["status"]):
-        assert cli.main([*command, reported]) == 0
-        tables.append(capsys.readouterr().out)
-    assert tables[0] == tables[1]
-
-
-@pytest.mark.parametrize("command", ["status", "leases", "queue", "share", "usage"])
-def test_an_agent_that_is_down_is_named_beside_what_the_others_say(
-    reported: str, stack: Stack, capsys: pytest.CaptureFixture[str], command: str
-) -> None:
-    stack.stop_qpu("emu1")
-    assert cli.main([command, "--json", "--timeout=0.3", reported]) == 1
-    captured = capsys.readouterr()
-    assert {row["qpu"] for row in json.loads(captured.out)} <= {"emu0"}
-    assert captured.err.count("\n") == 1
-    port = stack.ports["emu1"]
-    assert captured.err.startswith(
-        f"openqse {command}: QPU agent: the QPU agent of emu1 at tcp://127.0.0.1:{port} does not"
-        " answer in 0.3 s. Check openqse-qpu-agent emu1 on its host"
-    )
 
 
 def test_what_is_rendered_names_every_qpu_with_its_weight(tmp_path: Path) -> None:

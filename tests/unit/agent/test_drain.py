@@ -86,6 +86,23 @@ def test_running_tasks_end_and_queued_ones_wait_for_the_resume(
     assert [value_of(result) for result in results] == [2, 3, 4]
 
 
+def test_a_qpu_is_draining_until_what_runs_has_ended(
+    guarded: Stack, admin: Admin, qpu: openqse.QPU
+) -> None:
+    device = guarded.qpus["emu0"].device
+    device.hold.clear()
+    future = qpu.submit(echo_program(), parameters=[1], shots=1)
+    assert device.started.acquire(timeout=10)
+    assert (admin.status()["state"], admin.status()["busy"]) == ("up", True)
+    admin.drain()
+    assert admin.status()["state"] == "draining"
+    device.hold.set()
+    future.result(timeout=10)
+    eventually(lambda: admin.status()["state"] == "drained")
+    admin.resume()
+    assert (admin.status()["state"], admin.status()["busy"]) == ("up", False)
+
+
 def test_a_task_that_waits_too_long_learns_by_whom_and_why(admin: Admin, qpu: openqse.QPU) -> None:
     admin.drain("--for=1h")
     with pytest.raises(QPUDrained) as caught:
@@ -188,8 +205,9 @@ def test_everybody_sees_what_is_drained_and_planned(admin: Admin) -> None:
     assert second[:6] == ["emu0", "planned", when, "when", "resumed", second[5]]
     (emu0,) = json.loads(admin.says("qpu", "windows", "emu0", "--json"))
     assert [w["reason"] for w in emu0["windows"]] == ["calibration", "calibration"]
-    assert "drained" in admin.says("status").splitlines()[0].lower()
-    assert ": calibration" in admin.says("status", "emu0")
+    (emu0,) = admin.says("qpu", "list", "emu0", "--noheader").splitlines()
+    assert emu0.split()[:2] == ["emu0", "drained"]
+    assert ": calibration" in emu0
     assert admin.status("emu1")["drained"] == ""
 
 

@@ -1,0 +1,109 @@
+"""`openqse qpu list`: the state of the QPUs, one line for each."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from openqse.errors import OpenQSEError
+from openqse.site import SiteQPU
+from openqse.wire.messages import Kind
+from openqse_agent.cli import watch
+from openqse_agent.cli.ask import ask
+from openqse_agent.cli.options import (
+    Commands,
+    add_command,
+    add_qpus,
+    add_site,
+    add_timeout,
+    chosen_qpus,
+)
+from openqse_agent.cli.table import Column, Layout, Row, numbers, texts
+
+_LAYOUT = Layout(
+    (
+        *texts("qpu", "state"),
+        *numbers("slots", "free", "leases"),
+        Column("tasks", "tasks_queued", right=True),
+        *texts("busy", "calibration", "reason"),
+    ),
+    (
+        *numbers(
+            "batch_wait_slices_p50",
+            "batch_wait_slices_p99",
+            "interactive_wait_slices_p50",
+            "interactive_wait_slices_p99",
+            "leases_lapsed",
+        ),
+        *texts("slurmctld", "revocation_suspended", "journal"),
+    ),
+)
+_DESCRIPTION = """\
+One line for each QPU, as sinfo has for partitions. 'openqse status' is short for it.
+
+FREE are slots that no lease holds, TASKS those that wait in its queue; BUSY says whether its device
+has work, and REASON why a QPU does not serve:
+
+  up            it runs tasks
+  draining      drained, and the last task runs still
+  drained       it starts no task until 'openqse qpu resume' or the end of the window
+  offline       its device says that it cannot run anything
+  unreachable   its agent gives no report
+
+Exit code 0 if all agents gave a report, 1 if not."""
+_EXAMPLES = """\
+openqse qpu list
+openqse qpu list emu0 -i 5                      # again every five seconds
+openqse qpu list --noheader -o qpu,state        # for a script"""
+
+
+def add_parser(commands: Commands, name: str) -> None:
+    """Adds the command under a name."""
+    parser = add_command(
+        commands,
+        name,
+        watch.repeated(_run),
+        help="state of the QPUs: slots, leases, tasks",
+        description=_DESCRIPTION,
+        examples=_EXAMPLES,
+    )
+    add_qpus(parser)
+    _LAYOUT.add_options(parser)
+    watch.add_option(parser)
+    add_site(parser)
+    add_timeout(parser, 3.0)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    _LAYOUT.chosen(arguments)  # before anybody is asked
+    qpus = chosen_qpus(arguments)
+    answers = ask(qpus, Kind.STATUS, {}, arguments.timeout)
+    rows = [row_of(qpu, answers[qpu.name]) for qpu in qpus]
+    if not arguments.json:
+        for row in rows:
+            row["reason"] = _reason(row)
+    _LAYOUT.show(arguments, rows)
+    return 1 if any(isinstance(answer, OpenQSEError) for answer in answers.values()) else 0
+
+
+def row_of(qpu: SiteQPU, answer: dict[str, Any] | OpenQSEError) -> Row:
+    """What an agent reports with the QPU's ``state``, or that it gives no report."""
+    if isinstance(answer, OpenQSEError):
+        return {
+            "qpu": qpu.name,
+            "state": "unreachable",
+            "slots": qpu.slots,
+            "reason": str(answer),
+        }
+    if not answer["online"]:
+        state = "offline"
+    elif answer["drained"]:
+        state = "draining" if answer["busy"] else "drained"
+    else:
+        state = "up"
+    return answer | {"state": state}
+
+
+def _reason(row: Row) -> str:
+    drained = row.get("drained")
+    return "; ".join(filter(None, (row["reason"], f"drained {drained}" if drained else "")))
