@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import version
 
 from openqse.errors import OpenQSEError
-from openqse_agent.cli import estimate, probe, qpu, qpus, report, site, usage
+from openqse_agent.cli import completion, estimate, probe, qpu, qpus, report, site, usage
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,6 +21,12 @@ def parser() -> argparse.ArgumentParser:
         "not so; 2 if it could not be done, with the reason.",
     )
     made.add_argument("--version", action="version", version=f"openqse {version('openqse')}")
+    made.add_argument(
+        "--print-completion",
+        action=completion.Print,
+        choices=completion.SHELLS,
+        help="print a script that completes commands, options and QPUs in this shell",
+    )
     commands = made.add_subparsers(metavar="COMMAND", required=True)
     qpus.add_parser(commands, "status")
     for group in (report, usage, estimate, qpu, probe, site):
