@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from openqse import site as sites
 from openqse.errors import LimitExceeded, OpenQSEError, ProgramError
 from openqse.program.circuit import Circuit
 from openqse.wire import limits
-from openqse.wire.messages import Kind
+from openqse.wire.messages import Kind, Latency
 from openqse_agent.cli.ask import ask
 from openqse_agent.cli.options import Commands, add_command, add_site, add_timeout, own_name
 from openqse_agent.cli.table import Layout, numbers, seconds, texts
@@ -20,16 +21,19 @@ _LAYOUT = Layout(
         *texts("qpu"),
         seconds("qpu_time", "qpu_s"),
         seconds("wait", "wait_s"),
-        *numbers("position", "tasks_ahead"),
+        *numbers("position", "tasks_ahead", "free"),
+        *texts("reason"),
     )
 )
 _DESCRIPTION = """\
 Says what a task would take if it were submitted now: QPU_TIME by the device's timing model, the
 WAIT until it would start, and the POSITION in the queue that it would get. Nothing is run, nothing
-is charged, and no job is needed.
+is charged, and no job is needed. Where no slot is FREE a job waits in Slurm's queue before
+('squeue --start'); while the QPU does not serve there is no WAIT, but a REASON.
 
 The program is OpenQASM 2 or 3. Its free parameters need no values: they do not change what it
-takes. The wait depends on the account's claim to the QPU, and knows the tasks that are there now.
+takes. The wait depends on the account's claim to the QPU, and knows the tasks that are there now,
+each as far as it ran before: one whose program is new to the QPU counts as nothing.
 
 A device without a timing model, or one that cannot run the program, says so: exit code 2."""
 _EXAMPLES = """\
@@ -63,9 +67,16 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "-A",
         "--account",
-        default="",
+        default=os.environ.get("SLURM_JOB_ACCOUNT", ""),
         metavar="NAME",
-        help="the account by whose claim the wait goes (default: one without shares)",
+        help="the account by whose claim the wait goes (default: the job's that this runs in, or "
+        "one without shares)",
+    )
+    parser.add_argument(
+        "--latency",
+        choices=tuple(map(str, Latency)),
+        default=str(Latency.BATCH),
+        help="class of the task (default: %(default)s)",
     )
     _LAYOUT.add_options(parser)
     add_site(parser)
@@ -81,6 +92,7 @@ def _run(arguments: argparse.Namespace) -> int:
         "parameter_sets": arguments.parameter_sets,
         "account": arguments.account,
         "user": own_name(),
+        "latency": arguments.latency,
     }
     answer = ask([qpu], Kind.ESTIMATE, body, arguments.timeout)[qpu.name]
     if isinstance(answer, OpenQSEError):

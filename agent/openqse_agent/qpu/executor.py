@@ -13,6 +13,8 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
@@ -20,6 +22,7 @@ from openqse import device
 from openqse.errors import (
     DeadlineExceeded,
     InternalError,
+    LimitExceeded,
     NotSupported,
     OpenQSEError,
     TaskCancelled,
@@ -38,6 +41,8 @@ _SHORT = 150e-6
 _WAITS = 1000
 #: Seconds of short tasks that the loop runs before it looks at its sockets again.
 _TURN = 1e-3
+#: Questions that may wait for the device, and the part of the time that they get of it from tasks.
+_ASIDES, _ASIDES_PART = 16, 0.1
 #: Bytes of encoded programs whose prepared forms are kept.
 _PREPARED_BYTES = 64 * 2**20
 
@@ -165,7 +170,9 @@ class Executor:
         self._lock = threading.Lock()  # guards the queue and whose turn the device is
         self._threads_turn = False
         self._held = False
-        self._handed: SimpleQueue[Task | None] = SimpleQueue()
+        self._handed: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._asides: deque[Callable[[], None]] = deque()
+        self._asides_from = 0.0  # tasks that wait come first until then, monotonic
         self._prepared: OrderedDict[bytes, _Program] = OrderedDict()
         self._prepared_size = 0
         self._thread = threading.Thread(target=self._serve, name="executor", daemon=True)
@@ -190,12 +197,12 @@ class Executor:
             with self._lock:
                 if self._threads_turn:
                     break
-                task = self._next()
-                if task is None:
+                task = None if self._asides_due else self._next()
+                if task is None and not self._asides_due:
                     break
-                self._threads_turn = not self._is_short(task)
-            if self._threads_turn:
-                self._handed.put(task)
+                self._threads_turn = task is None or not self._is_short(task)
+            if task is None or self._threads_turn:
+                self._handed.put(partial(self._work, task))
                 break
             if (outcome := self._run(task)) is not None:
                 self._charging.add((task, outcome))
@@ -203,11 +210,13 @@ class Executor:
     @property
     def waits_for_turn(self) -> bool:
         """Whether tasks are queued that only ``turn`` will run."""
-        return (
-            len(self._queue) > 0
-            and not self._threads_turn
-            and (not self._held or bool(self._begun))
-            and self._charging.has_room
+        return not self._threads_turn and (
+            self._asides_due
+            or (
+                len(self._queue) > 0
+                and (not self._held or bool(self._begun))
+                and self._charging.has_room
+            )
         )
 
     @property
@@ -241,6 +250,28 @@ class Executor:
             self._begun.discard(task)
             return self._queue.remove(task)
 
+    def aside(self, call: Callable[[], None]) -> None:
+        """Has the device asked something in between tasks, by a call that raises nothing; ``turn``
+        starts it.
+
+        Raises:
+            LimitExceeded: many wait already.
+        """
+        if len(self._asides) >= _ASIDES:
+            raise LimitExceeded(
+                f"{_ASIDES} estimates wait for the device already",
+                layer="QPU agent",
+                remedy="Ask again later",
+                limit="ASIDES",
+            )
+        self._asides.append(call)
+
+    @property
+    def _asides_due(self) -> bool:
+        return bool(self._asides) and (
+            len(self._queue) == 0 or time.monotonic() >= self._asides_from
+        )
+
     def alone(self, call: Callable[[], T]) -> T:
         """Calls something that looks at what the queue goes by, or changes it, while nobody else
         does."""
@@ -252,15 +283,33 @@ class Executor:
         with self._lock:
             return list(self._queue.waiting())
 
-    def forecast(self, cost: Callable[[Task], float], slice: float) -> Iterator[tuple[Task, float]]:
+    def forecast(
+        self, cost: Callable[[Task], float], slice: float, coming: Task | None = None
+    ) -> Iterator[tuple[Task, float]]:
         """The tasks that wait, in the order in which they are to start, with the seconds until
-        then; the queue goes on meanwhile."""
-        forecast = self._queue.forecast(cost, slice)
+        then; the queue goes on meanwhile. One that is not there may be forecast along."""
+        forecast = self._queue.forecast(cost, slice, coming)
         with self._lock:
             first = next(forecast, None)
         if first is not None:
             yield first
             yield from forecast
+
+    def estimate(self, program: bytes, shots: int, sets: int) -> int:
+        """What running an encoded program would take; to be called ``aside``.
+
+        A program that no task has brought is not kept.
+
+        Returns:
+            QPU time, nanoseconds.
+
+        Raises:
+            OpenQSEError: the device cannot run it, or has no model of its timing.
+        """
+        known = self._prepared.get(sha256(program).digest())
+        with device.typed_errors():
+            prepared = known.prepared if known else self._driver.prepare(Circuit.decode(program))
+            return self._driver.estimate(prepared, shots, sets)
 
     def expected_qpu_time(self, task: Task) -> float | None:
         """Seconds of QPU time that a task is going to take, if that is known."""
@@ -279,17 +328,26 @@ class Executor:
     # --- the thread ------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        while (handed := self._handed.get()) is not None:
-            task: Task | None = handed
-            while task is not None:
-                short = self._is_short(task)
-                if (outcome := self._run(task)) is not None:
-                    self._charging.add((task, outcome))
-                with self._lock:
-                    # Back to the loop as soon as tasks are short again.
-                    task = None if short else self._next()
-                    self._threads_turn = task is not None
-                self._charging.wake()  # for what has ended, or the turn
+        while (work := self._handed.get()) is not None:
+            work()
+
+    def _work(self, task: Task | None) -> None:
+        """Runs a task and those after it, and what is asked of the device in between."""
+        more = True
+        while more:
+            short = task is not None and self._is_short(task)
+            if task is not None and (outcome := self._run(task)) is not None:
+                self._charging.add((task, outcome))
+            while self._asides_due:
+                began = time.monotonic()
+                self._asides.popleft()()
+                took = time.monotonic() - began
+                self._asides_from = began + took / _ASIDES_PART
+            with self._lock:
+                # Back to the loop as soon as tasks are short again.
+                task = None if short else self._next()
+                more = self._threads_turn = task is not None
+            self._charging.wake()  # for what has ended, or the turn
 
     # --- both ------------------------------------------------------------------------------------
 

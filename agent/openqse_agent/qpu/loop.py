@@ -58,6 +58,7 @@ from openqse_agent.qpu.accounting import Accounting
 from openqse_agent.qpu.admission import Admission, speaker
 from openqse_agent.qpu.charging import Charging
 from openqse_agent.qpu.delivery import Address, Ledger, Session
+from openqse_agent.qpu.estimates import Estimates
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import Lease, LeaseTable
@@ -81,7 +82,7 @@ _REMEMBERED = 8 * DEFAULT_HALF_LIFE
 _SESSION, _NUMBER = 8, 8
 
 #: What anybody may ask.
-_FOR_ALL = frozenset({Kind.STATUS, Kind.LEASES, Kind.USAGE, Kind.QUEUE, Kind.SHARE})
+_FOR_ALL = frozenset({Kind.STATUS, Kind.LEASES, Kind.USAGE, Kind.QUEUE, Kind.SHARE, Kind.ESTIMATE})
 #: What administrators may ask besides, and nobody else.
 _FOR_ADMINS = frozenset({Kind.DRAIN, Kind.RESUME})
 #: Who speaks where the QPU has no key: whoever reaches its port, for nodes.
@@ -154,6 +155,14 @@ class QPUAgent:
             hold=self._executor.hold,
         )
         self._accounting = Accounting(qpu.name, self._journal, client, self._ask)
+        self._estimates = Estimates(
+            qpu.name,
+            self._executor,
+            driver.capabilities.max_shots,
+            config.qpu.slice,
+            ask=self._ask,
+            answer=self._report_estimate,
+        )
         self._control: dict[str, Callable[[Address, Header, dict[str, Any]], None]] = {
             Kind.ATTACH: self._admission.attach,
             Kind.DETACH: self._admission.detach,
@@ -164,6 +173,7 @@ class QPUAgent:
             Kind.USAGE: self._usage,
             Kind.QUEUE: self._report_queue,
             Kind.SHARE: self._report_shares,
+            Kind.ESTIMATE: self._estimates.asked,
         }
         # Answers of slurmctld come back to the loop as calls to make.
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="slurm")
@@ -676,6 +686,19 @@ class QPUAgent:
     def _report_shares(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         rows = share_rows(self._qpu.name, self._executor, self._shares)
         self._report(address, head, {"share": rows})
+
+    def _report_estimate(
+        self, address: Address, head: Header, said: dict[str, Any] | OpenQSEError
+    ) -> None:
+        if isinstance(said, OpenQSEError):
+            self._send(address, encode_error(head.task, said))
+            return
+        drained, status = self._maintenance.report()["drained"], self._device.status()
+        reason = f"drained {drained}" if drained else "" if status.online else status.reason
+        if reason:
+            said = said | {"wait_s": None}  # nobody knows
+        free = self._admission.status(time.monotonic())["free"]
+        self._report(address, head, said | {"free": free, "reason": reason})
 
     def _report(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         self._send(address, encode(header(Kind.REPORT, head.task), body))

@@ -101,7 +101,9 @@ class Queue(Protocol[Q]):
         """The tasks that wait, in no order that means anything."""
         ...
 
-    def forecast(self, cost: Callable[[Q], float], slice: float) -> Iterator[tuple[Q, float]]:
+    def forecast(
+        self, cost: Callable[[Q], float], slice: float, coming: Q | None = None
+    ) -> Iterator[tuple[Q, float]]:
         """The tasks that wait, in the order in which they would begin if nothing came in between.
 
         Works on a copy, made at the first step.
@@ -109,6 +111,7 @@ class Queue(Protocol[Q]):
         Args:
             cost: estimated QPU time of what is left of a task, seconds.
             slice: seconds after which a task gives way to others.
+            coming: a task that is not there, to be forecast as if it came now.
 
         Yields:
             Each task, and the seconds until its next start.
@@ -392,10 +395,15 @@ class FairQueue(Generic[Q]):
                 yield from session.interactive
                 yield from session.batch
 
-    def forecast(self, cost: Callable[[Q], float], slice: float) -> Iterator[tuple[Q, float]]:
+    def forecast(
+        self, cost: Callable[[Q], float], slice: float, coming: Q | None = None
+    ) -> Iterator[tuple[Q, float]]:
         """The tasks that wait, each once, with the seconds until its next start."""
         copy = FairQueue[Q](self._shares.frozen(), lead=self._lead, memory=self._memory)
         copy._root = copy._copied(self._root, None)
+        copy._now = self._now
+        if coming is not None:
+            copy.push(coming)
         left: dict[int, float] = {}
         elapsed = 0.0
         while (task := copy.pop()) is not None:
@@ -502,13 +510,11 @@ class FairQueue(Generic[Q]):
         node.urgent.clear()
 
     def _copied(self, node: _Level[Q], parent: _Level[Q] | None) -> _Level[Q]:
-        """A copy of a level and of what waits below, in this queue."""
+        """A copy of a level and of what is below, in this queue: what idles keeps its tag, too."""
         copy: _Level[Q] = _Level(node.key, parent, node.weight, node.is_job)
         copy.resemble(node)
         copy.clock, copy.latest = node.clock, node.latest
         for key, child in node.children.items():
-            if not child.waiting:
-                continue
             if isinstance(child, _Level):
                 copy.children[key] = self._copied(child, copy)
             elif isinstance(child, _Session):
@@ -557,8 +563,10 @@ class FifoQueue(Generic[Q]):
     def waiting(self) -> Iterator[Q]:
         return iter(self._tasks)
 
-    def forecast(self, cost: Callable[[Q], float], slice: float) -> Iterator[tuple[Q, float]]:
+    def forecast(
+        self, cost: Callable[[Q], float], slice: float, coming: Q | None = None
+    ) -> Iterator[tuple[Q, float]]:
         elapsed = 0.0
-        for task in list(self._tasks):
+        for task in [*self._tasks, *([] if coming is None else [coming])]:
             yield task, elapsed
             elapsed += cost(task)

@@ -26,7 +26,15 @@ qubit[2] q; bit[2] c;
 ry(theta) q[0]; cx q[0], q[1];
 c = measure q;
 """
-ESTIMATE = {"qpu": "emu0", "qpu_s": 0.2613, "wait_s": 4521.0, "position": 13, "tasks_ahead": 12}
+ESTIMATE = {
+    "qpu": "emu0",
+    "qpu_s": 0.2613,
+    "wait_s": 4521.0,
+    "position": 13,
+    "tasks_ahead": 12,
+    "free": 2,
+    "reason": "",
+}
 
 
 @pytest.fixture
@@ -50,8 +58,8 @@ def program(tmp_path: Path) -> Path:
 
 def test_an_estimate_is_a_line_that_people_can_read(says: Says, program: Path) -> None:
     assert says(f"estimate {program} --qpu emu0 --shots 100") == (
-        "QPU   QPU_TIME      WAIT  POSITION  TASKS_AHEAD\n"
-        "emu0     261ms  01:15:21        13           12\n"
+        "QPU   QPU_TIME      WAIT  POSITION  TASKS_AHEAD  FREE  REASON\n"
+        "emu0     261ms  01:15:21        13           12     2\n"
     )
     assert says(f"estimate {program} --qpu emu0 --shots 100 -o wait --noheader") == "01:15:21\n"
 
@@ -64,12 +72,21 @@ def test_the_agent_gets_the_program_and_whose_it_is(
     agent: FakeAgent, says: Says, program: Path
 ) -> None:
     says(f"estimate {program} --qpu emu0 --shots 100")
-    says(f"estimate {program} --qpu emu0 --shots 100 --parameter-sets 50 --account chem")
+    says(
+        f"estimate {program} --qpu emu0 --shots 9 --parameter-sets 50 -A chem --latency interactive"
+    )
     first, second = agent.asked["estimate"]
     assert Circuit.decode(first.pop("program")).id == loads(ANSATZ).id
     user = pwd.getpwuid(os.geteuid()).pw_name
-    assert first == {"shots": 100, "parameter_sets": 1, "account": "", "user": user}
+    assert first == {
+        "shots": 100,
+        "parameter_sets": 1,
+        "account": "",
+        "user": user,
+        "latency": "batch",
+    }
     assert (second["parameter_sets"], second["account"]) == (50, "chem")
+    assert second["latency"] == "interactive"
 
 
 def test_a_program_may_come_from_standard_input(

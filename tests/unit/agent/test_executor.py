@@ -14,7 +14,7 @@ from stack import Refused, ScriptedDevice, Stack, eventually
 
 import openqse
 from openqse import device
-from openqse.errors import StorageError, TaskCancelled
+from openqse.errors import LimitExceeded, StorageError, TaskCancelled
 from openqse_agent.qpu.charging import Charging
 from openqse_agent.qpu.delivery import Ledger, Session
 from openqse_agent.qpu.executor import Executor, Task
@@ -26,6 +26,8 @@ from openqse_agent.slurm.client import Reservation
 
 #: Seconds of QPU time: a thousand of the scripted device's shots.
 SLICE = 1e-3
+#: Shots, each of three times, of a task that runs for as long as a test takes.
+MANY = 3_000_000
 PROGRAM = openqse.CircuitBuilder(1).measure_all().build()
 
 
@@ -109,7 +111,7 @@ def test_a_task_of_slices_is_charged_once_when_it_has_its_result(
 
 
 def test_a_task_is_cancelled_between_its_slices(rig: Rig, journal: Journal) -> None:
-    executor, long = rig.executor, task(1, shots=100_000)
+    executor, long = rig.executor, task(1, shots=MANY)
     executor.push(long)
     rig.until(lambda _: long.shots_done > 0)
     executor.hold(True)
@@ -120,6 +122,34 @@ def test_a_task_is_cancelled_between_its_slices(rig: Rig, journal: Journal) -> N
     assert len(executor) == 0
     assert not executor.waits_for_turn
     assert journal.usage() == []
+
+
+def test_a_question_to_the_device_is_put_between_the_slices_of_a_task(rig: Rig) -> None:
+    executor, long = rig.executor, task(1, shots=MANY)
+    seen: list[tuple[Task | None, int]] = []
+    executor.push(long)
+    rig.until(lambda _: long.shots_done > 0)
+    executor.aside(
+        lambda: seen.append((executor.running, executor.estimate(PROGRAM.encoded, 5, 2)))
+    )
+    rig.until(lambda _: seen)
+    assert seen == [(None, 10 * rig.driver.SHOT_NS)]
+    assert long.shots_done < long.shots
+    assert rig.driver.prepared == 1  # what tasks have brought is not prepared again
+    executor.cancel(long, TaskCancelled("enough"))
+
+
+def test_questions_leave_the_device_to_the_tasks_that_wait(rig: Rig) -> None:
+    executor, order = rig.executor, []
+    executor._asides_from = float("inf")  # they have had their part
+    executor.push(task(1))
+    executor.aside(lambda: order.append(len(executor)))
+    rig.until(lambda _: order)
+    assert order == [0]
+    for _ in range(16):
+        executor.aside(lambda: None)
+    with pytest.raises(LimitExceeded, match="16 estimates wait"):
+        executor.aside(lambda: None)
 
 
 def test_what_has_begun_ends_while_no_task_is_started(rig: Rig) -> None:

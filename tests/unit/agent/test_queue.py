@@ -369,6 +369,23 @@ def test_the_forecast_is_what_then_happens_and_changes_nothing(
     assert queue.pop() is None
 
 
+@checked
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("12"), costs), max_size=20))
+def test_a_task_that_may_come_is_forecast_as_if_it_were_there(
+    steps: list[tuple[str, str, float]],
+) -> None:
+    queue = queue_of(lead=1.0, memory=1.0, a=1, b=3)
+    for i, (account, line, cost) in enumerate(steps):
+        queue.push(task(account, line=line, cost=cost))
+        if i % 3 == 0:
+            serve(queue, 1)
+    coming = task("a", "another job", cost=1.0)
+    said = list(queue.forecast(lambda t: t.cost, 10.0, coming))
+    assert coming not in queue.waiting()
+    queue.push(coming)
+    assert said == list(queue.forecast(lambda t: t.cost, 10.0))
+
+
 def test_idle_sessions_and_jobs_are_forgotten() -> None:
     queue = queue_of()
     for i in range(5000):
@@ -385,4 +402,6 @@ def test_first_come_is_first_served_by_the_fifo() -> None:
     for one in tasks:
         queue.push(one)
     assert [t for t, _ in queue.forecast(lambda t: 1.0, 1.0)] == tasks
+    coming = task("a", interactive=True)
+    assert list(queue.forecast(lambda t: 1.0, 1.0, coming))[-1] == (coming, 10.0)
     assert serve(queue) == tasks

@@ -1,0 +1,133 @@
+"""What a task would take of the QPU, and when it would start, if it came now."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from openqse import device
+from openqse.errors import InternalError, LimitExceeded, OpenQSEError, ProtocolError
+from openqse.wire import limits
+from openqse.wire.messages import Header, Latency
+from openqse_agent.qpu.delivery import Address, Ledger, Session
+from openqse_agent.qpu.executor import Executor, Task
+from openqse_agent.qpu.leases import Lease, Mode
+
+log = logging.getLogger("qpu-agent")
+
+Row = dict[str, Any]
+
+
+class Estimates:
+    """Answers questions for estimates, one after the other.
+
+    The device says what a task takes, in between two tasks; the queue, in a thread of its own as it
+    may be long, when it would start.
+
+    Args:
+        max_shots: of the device.
+        slice: seconds of QPU time after which a task gives way.
+        ask: has a question answered in a thread, and its answer brought back.
+        answer: sends a row, or the error that there is in its place.
+    """
+
+    def __init__(
+        self,
+        qpu: str,
+        executor: Executor,
+        max_shots: int,
+        slice: float,
+        ask: Callable[[Callable[[], Any], Callable[[Any], None]], None],
+        answer: Callable[[Address, Header, Row | OpenQSEError], None],
+    ) -> None:
+        self._qpu = qpu
+        self._executor = executor
+        self._max_shots = max_shots
+        self._slice = slice
+        self._ask = ask
+        self._answer = answer
+
+    def asked(self, address: Address, head: Header, body: Row) -> None:
+        """Takes a question.
+
+        Raises:
+            ProtocolError, LimitExceeded: malformed, or too much.
+        """
+        task = self._task(body)
+        sets = len(task.work.parameters)
+
+        def estimated() -> int | OpenQSEError:
+            try:
+                return self._executor.estimate(task.program, task.work.shots, sets)
+            except OpenQSEError as error:
+                return error.at("QPU agent")
+            except Exception as error:
+                log.exception("an estimate failed")
+                return InternalError(repr(error), layer="QPU agent")
+
+        def answer(said: Any) -> None:
+            self._answer(address, head, said)
+
+        def forecast() -> None:
+            said = estimated()
+            self._ask(
+                lambda: said if isinstance(said, OpenQSEError) else self._row(task, said), answer
+            )
+
+        self._executor.aside(forecast)
+
+    def _task(self, body: Row) -> Task:
+        """A task of a job that is not there."""
+        program, shots, sets = body.get("program"), body.get("shots"), body.get("parameter_sets")
+        account, user, latency = body.get("account"), body.get("user"), body.get("latency")
+        if not (
+            type(program) is bytes
+            and type(shots) is int
+            and type(sets) is int
+            and type(account) is str
+            and type(user) is str
+            and latency in tuple(Latency)
+        ):
+            raise ProtocolError("an estimate is asked for with something missing, or wrong")
+        for name, value, most in (
+            ("bytes of program", len(program), limits.MAX_PROGRAM_BYTES),
+            ("shots", shots, self._max_shots),
+            ("parameter sets", sets, limits.MAX_MESSAGE_BYTES // 8),
+        ):
+            if not 1 <= value <= most:
+                raise LimitExceeded(
+                    f"{value} {name}; {self._qpu} takes 1 to {most} in one task",
+                    layer="QPU agent",
+                    limit=name,
+                )
+        now = time.monotonic()
+        lease = Lease("", 0, -1, user, account, 1, Mode.SHARED, 0, 0, None, now)
+        session = Session(Ledger(lease), b"", (b"", b""))
+        work = device.Work(b"", np.empty((sets, 0)), shots)
+        return Task(b"", session, 0, work, program, None, latency == Latency.INTERACTIVE, now)
+
+    def _row(self, task: Task, qpu_time_ns: int) -> Row:
+        executor, ahead, elapsed = self._executor, 0, 0.0
+        running = executor.running
+        if running is not None:
+            ahead = 1
+            elapsed = min(executor.expected_qpu_time(running) or 0.0, self._slice)
+        forecast = executor.forecast(
+            lambda other: executor.expected_qpu_time(other) or 0.0, self._slice, task
+        )
+        position, start = next(
+            (position, start)
+            for position, (other, start) in enumerate(forecast, 1)
+            if other is task
+        )
+        return {
+            "qpu": self._qpu,
+            "qpu_s": qpu_time_ns * 1e-9,
+            "wait_s": elapsed + start,
+            "position": position,
+            "tasks_ahead": ahead + position - 1,
+        }
