@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import entry_points
@@ -386,6 +386,64 @@ class Join:
         made = Samples if len(self._shape) == 2 else Expectations
         data = made(array, self.qpu_time_ns, self._method)
         return Outcome(data, "+".join(self._calibrations))
+
+
+def alike(one: Work, other: Work) -> bool:
+    """Whether two pieces of work may be run as one, as more sets of parameters of one program.
+
+    Not where a seed is given: it is good for the work as it is.
+    """
+    return (
+        one.program == other.program
+        and one.shots == other.shots
+        and one.seed is None
+        and other.seed is None
+        and one.parameters.shape[1] == other.parameters.shape[1]
+        and _same(one.observable, other.observable)
+    )
+
+
+def _same(one: PauliSum | None, other: PauliSum | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one.paulis, other.paulis) and np.array_equal(
+        one.coefficients, other.coefficients
+    )
+
+
+def together(works: Sequence[Work]) -> Work:
+    """Pieces of work that are all ``alike`` as one."""
+    return replace(works[0], parameters=np.concatenate([work.parameters for work in works]))
+
+
+def apart(outcome: Outcome, works: Sequence[Work]) -> list[Outcome]:
+    """The outcome of work done ``together`` as those of its pieces, each with its part of the QPU
+    time.
+
+    Raises:
+        DeviceError: the device gave other than what was asked for.
+    """
+    data = outcome.data
+    given = len(data.memory if isinstance(data, Samples) else data.values)
+    sets = sum(len(work.parameters) for work in works)
+    if given != sets:
+        raise DeviceError(
+            f"the device gave results of {given} sets where {sets} were asked for",
+            layer="device",
+        )
+    outcomes, first, charged = [], 0, 0
+    for work in works:
+        last = first + len(work.parameters)
+        until = data.qpu_time_ns * last // sets
+        took = until - charged
+        part: Samples | Expectations
+        if isinstance(data, Samples):
+            part = replace(data, memory=data.memory[first:last], qpu_time_ns=took)
+        else:
+            part = replace(data, values=data.values[first:last], qpu_time_ns=took)
+        outcomes.append(Outcome(part, outcome.calibration))
+        first, charged = last, until
+    return outcomes
 
 
 def load(name: str, profile: str | None = None, credentials: Path | None = None) -> Device:

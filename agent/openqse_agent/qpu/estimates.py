@@ -111,11 +111,8 @@ class Estimates:
         return Task(b"", session, 0, work, program, None, latency == Latency.INTERACTIVE, now)
 
     def _row(self, task: Task, qpu_time_ns: int) -> Row:
-        executor, ahead, elapsed = self._executor, 0, 0.0
-        running = executor.running
-        if running is not None:
-            ahead = 1
-            elapsed = min(executor.expected_qpu_time(running) or 0.0, self._slice)
+        executor = self._executor
+        ahead, elapsed = len(executor.running), executor.expected_to_run()
         forecast = executor.forecast(
             lambda other: executor.expected_qpu_time(other) or 0.0, self._slice, task
         )

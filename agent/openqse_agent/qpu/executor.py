@@ -28,7 +28,7 @@ from openqse.errors import (
     TaskCancelled,
 )
 from openqse.program.circuit import Circuit
-from openqse_agent.qpu.charging import Charging
+from openqse_agent.qpu.charging import AHEAD, Charging
 from openqse_agent.qpu.delivery import Ledger, Session
 from openqse_agent.qpu.leases import Lease
 from openqse_agent.qpu.queue import Owner, Queue
@@ -41,6 +41,8 @@ _SHORT = 150e-6
 _WAITS = 1000
 #: Seconds of short tasks that the loop runs before it looks at its sockets again.
 _TURN = 1e-3
+#: Tasks that run in one go at most.
+_TOGETHER = 64
 #: Questions that may wait for the device, and the part of the time that they get of it from tasks.
 _ASIDES, _ASIDES_PART = 16, 0.1
 #: Bytes of encoded programs whose prepared forms are kept.
@@ -50,6 +52,8 @@ T = TypeVar("T")
 Outcome: TypeAlias = "device.Outcome | OpenQSEError"
 Ended: TypeAlias = "tuple[Task, Outcome]"
 """A task that has ended, and what it gave."""
+_Ran: TypeAlias = "tuple[Outcome | None, int]"
+"""What running a task gave, None if there is more of it to run, and the QPU time in nanoseconds."""
 
 
 @dataclass(eq=False, slots=True)
@@ -114,11 +118,13 @@ class _Program:
     """A prepared program and what running it last took: seconds, and for how many shots.
 
     Attributes:
+        size: bytes of the encoded program. shot_size: of one shot's result.
         qpu_time: QPU time of one shot when it ran last, seconds.
     """
 
     prepared: Any
     size: int
+    shot_size: int
     seconds: float = float("inf")
     shots: int = 1
     qpu_time: float | None = None
@@ -137,15 +143,16 @@ class Executor:
     """The queue, the device, and the thread that runs what is not short.
 
     Tasks that take long run in slices of QPU time, where the device can: after each the queue says
-    who is next. A slice is charged to its owner's share at once, and the task, when it has given
-    its result, in the journal.
+    who is next. Small ones of one session that ask the same of one program run in one go. A slice
+    is charged to its owner's share at once, and the task, when it has given its result, in the
+    journal.
 
     Args:
         charging: gets the tasks that have ended, with their outcomes.
         programs: prepared programs kept. slice: seconds of QPU time.
 
     Attributes:
-        running: the task that the device has.
+        running: the tasks that the device has: one, or several that it runs in one go.
         waits: of tasks that began lately, how many turns others had from their arrival on, the one
             that ran then included; of batch tasks (False) and interactive ones (True).
     """
@@ -162,9 +169,10 @@ class Executor:
         self._charging = charging
         self._programs = programs
         self._queue = queue
+        self._slice = slice
         self._slice_ns = int(slice * 1e9) if driver.capabilities.slices else None
         self._begun: set[Task] = set()  # those of which some slices have run, and more are to
-        self.running: Task | None = None
+        self.running: tuple[Task, ...] = ()
         self.waits: dict[bool, deque[int]] = {c: deque(maxlen=_WAITS) for c in (False, True)}
         self._turns = 0
         self._lock = threading.Lock()  # guards the queue and whose turn the device is
@@ -185,7 +193,7 @@ class Executor:
 
     def push(self, task: Task) -> None:
         """Queues a task; ``turn`` starts work on what was pushed."""
-        task.turn = self._turns - (self.running is not None)  # it waits for that one, too
+        task.turn = self._turns - bool(self.running)  # it waits for that one, too
         with self._lock:
             self._queue.push(task)
 
@@ -204,8 +212,8 @@ class Executor:
             if task is None or self._threads_turn:
                 self._handed.put(partial(self._work, task))
                 break
-            if (outcome := self._run(task)) is not None:
-                self._charging.add((task, outcome))
+            for ended in self._run(task, _TURN):
+                self._charging.add(ended)
 
     @property
     def waits_for_turn(self) -> bool:
@@ -318,6 +326,10 @@ class Executor:
             return None
         return program.qpu_time * (_shots(task.work) - task.shots_done)
 
+    def expected_to_run(self) -> float:
+        """Seconds of QPU time until the device gets something else to do, at most."""
+        return min(sum(self.expected_qpu_time(task) or 0.0 for task in self.running), self._slice)
+
     def stop(self, timeout: float) -> None:
         """Ends the thread after the task that runs, and closes the device."""
         self._handed.put(None)
@@ -336,8 +348,8 @@ class Executor:
         more = True
         while more:
             short = task is not None and self._is_short(task)
-            if task is not None and (outcome := self._run(task)) is not None:
-                self._charging.add((task, outcome))
+            for ended in self._run(task, self._slice) if task is not None else ():
+                self._charging.add(ended)
             while self._asides_due:
                 began = time.monotonic()
                 self._asides.popleft()()
@@ -367,20 +379,87 @@ class Executor:
         program = self._prepared.get(task.work.program)
         return program is not None and program.expected(task.work) < _SHORT
 
-    def _run(self, task: Task) -> Outcome | None:
-        """Runs a task, or a slice of one; None if there is more of it to run."""
-        self.running = task
-        if task.join is None:
-            task.began = time.monotonic()
-            self.waits[task.interactive].append(self._turns - task.turn)
+    def _run(self, task: Task, most: float) -> list[Ended]:
+        """Runs a task, or a slice of one, or small ones that ask the same in one go.
+
+        Args:
+            most: seconds that several may take.
+
+        Returns:
+            Those that have ended.
+        """
+        tasks = [task, *self._alike(task, most)]
+        self.running = tuple(tasks)
+        for one in tasks:
+            if one.join is None:
+                one.began = time.monotonic()
+                self.waits[one.interactive].append(self._turns - one.turn)
         self._turns += 1
+        try:
+            ran = self._run_together(tasks) if len(tasks) > 1 else [self._run_one(task)]
+        finally:
+            self.running = ()
+        ended = []
+        now = time.monotonic()
+        with self._lock:
+            for one, (outcome, took) in zip(tasks, ran, strict=True):
+                more = outcome is None
+                self._queue.charge(one, took * 1e-9, now, more)
+                (self._begun.add if more else self._begun.discard)(one)
+                if outcome is not None:
+                    ended.append((one, outcome))
+        return ended
+
+    def _alike(self, task: Task, most: float) -> list[Task]:
+        """Takes the tasks behind one that may run along with it: as many as make up a slice."""
+        program = self._prepared.get(task.work.program)
+        if task.join is not None or program is None or not program.qpu_time:
+            return []
+        shots = min(
+            self._slice / program.qpu_time,
+            most / program.seconds * program.shots,
+            AHEAD / program.shot_size,
+        )
+        left = int(shots / max(task.work.shots, 1)) - len(task.work.parameters)
+        tasks: list[Task] = []
+
+        def wanted(other: Task) -> bool:
+            return (
+                other.join is None
+                and len(other.work.parameters) <= left
+                and device.alike(task.work, other.work)
+            )
+
+        with self._lock:
+            while len(tasks) < _TOGETHER - 1 and (other := self._queue.pop_more(task, wanted)):
+                tasks.append(other)
+                left -= len(other.work.parameters)
+        return tasks
+
+    def _run_together(self, tasks: list[Task]) -> list[_Ran]:
+        """Runs tasks in one go; one by one if that fails, so that each has an error of its own."""
+        works = [task.work for task in tasks]
+        try:
+            prepared = self._prepare(tasks[0]).prepared
+            outcome = device.execute(
+                self._driver,
+                prepared,
+                device.together(works),
+                lambda: all(task.should_stop() for task in tasks),
+            )
+            return [(part, part.data.qpu_time_ns) for part in device.apart(outcome, works)]
+        except OpenQSEError:
+            return [self._run_one(task) for task in tasks]
+
+    def _run_one(self, task: Task) -> _Ran:
+        """Runs a task, or a slice of one."""
         outcome: Outcome | None
         took = 0
         try:
             if task.should_stop():
                 raise TaskCancelled("stopped before it ran")
             program = self._prepare(task)
-            work = self._slice(task, program)
+            work = self._next_slice(task, program)
             began = time.monotonic()
             outcome = device.execute(self._driver, program.prepared, work, task.should_stop)
             program.took(time.monotonic() - began, work)
@@ -396,15 +475,9 @@ class Executor:
         except Exception as error:
             log.exception("a task could not be run")
             outcome = InternalError(repr(error), layer="QPU agent")
-        finally:
-            self.running = None
-        more = outcome is None
-        with self._lock:
-            self._queue.charge(task, took * 1e-9, time.monotonic(), more)
-            (self._begun.add if more else self._begun.discard)(task)
-        return outcome
+        return outcome, took
 
-    def _slice(self, task: Task, program: _Program) -> device.Work:
+    def _next_slice(self, task: Task, program: _Program) -> device.Work:
         """What of a task is to run now."""
         if self._slice_ns is None:
             return task.work
@@ -427,8 +500,10 @@ class Executor:
         program = self._prepared.get(key)
         if program is None:
             with device.typed_errors():
-                prepared = self._driver.prepare(Circuit.decode(task.program))
-            program = self._prepared[key] = _Program(prepared, len(task.program))
+                circuit = Circuit.decode(task.program)
+                prepared = self._driver.prepare(circuit)
+            shot_size = max(8, (circuit.num_clbits + 7) // 8)  # an expectation's value takes 8
+            program = self._prepared[key] = _Program(prepared, len(task.program), shot_size)
             self._prepared_size += program.size
             while len(self._prepared) > self._programs or self._prepared_size > _PREPARED_BYTES:
                 _, dropped = self._prepared.popitem(last=False)

@@ -31,12 +31,8 @@ def queue_rows(
         limit: most rows.
     """
     now = time.monotonic()
-    running = executor.running
-    rows: list[Row] = []
-    elapsed = 0.0
-    if running is not None:
-        elapsed = min(executor.expected_qpu_time(running) or 0.0, slice)
-        rows.append(_row(qpu, executor, running, "running", now))
+    rows = [_row(qpu, executor, task, "running", now) for task in executor.running]
+    elapsed = executor.expected_to_run()
     forecast = executor.forecast(lambda task: executor.expected_qpu_time(task) or 0.0, slice)
     for position, (task, start) in enumerate(islice(forecast, limit - len(rows)), 1):
         place = {"position": position, "start_s": elapsed + start}

@@ -27,9 +27,10 @@ from openqse_agent.slurm.records import remaining
 
 
 class ScriptedDevice:
-    """Answers every shot with the bits of the first parameter, as a whole number, at once.
+    """Answers every shot with the bits of the set's first parameter, as a whole number, at once.
 
-    ``hold`` makes runs wait until it is set or they are told to stop; ``prepared`` counts programs.
+    ``hold`` makes runs wait until it is set or they are told to stop; ``prepared`` counts programs,
+    ``runs`` those runs that began, ``sets`` their sets of parameters.
     """
 
     SHOT_NS = 1000
@@ -40,6 +41,7 @@ class ScriptedDevice:
         self.started = threading.Semaphore(0)
         self.prepared = 0
         self.stopped = 0
+        self.runs = self.sets = 0
 
     @property
     def capabilities(self) -> device.Capabilities:
@@ -53,7 +55,9 @@ class ScriptedDevice:
             raise ValueError("a driver's own exception")
         return program
 
-    def _wait(self, stopped: Any) -> None:
+    def _wait(self, parameters: Any, stopped: Any) -> None:
+        self.runs += 1
+        self.sets += len(parameters)
         self.started.release()
         while not self.hold.wait(0.01):
             if stopped():
@@ -71,11 +75,13 @@ class ScriptedDevice:
         first_shot: int = 0,
         of_shots: int | None = None,
     ) -> device.Samples:
-        self._wait(stopped)
+        self._wait(parameters, stopped)
         width = (prepared.num_clbits + 7) // 8
-        value = int(parameters[0, 0]) if parameters.size else 0
-        row = np.frombuffer(value.to_bytes(8, "little")[:width], np.uint8)
-        memory = np.tile(row, (len(parameters), shots, 1))
+        rows = [
+            np.frombuffer(int(row[0] if row.size else 0).to_bytes(8, "little")[:width], np.uint8)
+            for row in parameters
+        ]
+        memory = np.repeat(np.stack(rows)[:, None, :], shots, axis=1)
         return device.Samples(memory, self.SHOT_NS * shots * len(parameters))
 
     def expectation(
@@ -87,7 +93,7 @@ class ScriptedDevice:
         stopped: Any,
         first_set: int = 0,
     ) -> device.Expectations:
-        self._wait(stopped)
+        self._wait(parameters, stopped)
         return device.Expectations(parameters.sum(axis=1), self.SHOT_NS * len(parameters))
 
     def estimate(self, prepared: Any, shots: int, sets: int, observable: Any = None) -> int:

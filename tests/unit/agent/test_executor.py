@@ -14,7 +14,7 @@ from stack import Refused, ScriptedDevice, Stack, eventually
 
 import openqse
 from openqse import device
-from openqse.errors import LimitExceeded, StorageError, TaskCancelled
+from openqse.errors import DeviceError, LimitExceeded, StorageError, TaskCancelled
 from openqse_agent.qpu.charging import Charging
 from openqse_agent.qpu.delivery import Ledger, Session
 from openqse_agent.qpu.executor import Executor, Task
@@ -91,7 +91,7 @@ def task(number: int, program: openqse.Circuit = PROGRAM, shots: int = 2, **chan
 def test_a_long_task_gives_way_after_each_slice(rig: Rig) -> None:
     order: list[bytes] = []
     run = rig.driver.run
-    rig.driver.run = lambda *a, **k: (order.append(rig.executor.running.id), run(*a, **k))[1]  # type: ignore
+    rig.driver.run = lambda *a, **k: (order.append(rig.executor.running[0].id), run(*a, **k))[1]  # type: ignore
     lease = Lease("M", 8, 0, "bob", "ml", 1, Mode.SHARED, 0, 1, None, 0.0)
     long = task(1, shots=1000)  # of three sets: three slices
     short = task(2, shots=1)
@@ -124,16 +124,85 @@ def test_a_task_is_cancelled_between_its_slices(rig: Rig, journal: Journal) -> N
     assert journal.usage() == []
 
 
+def small(rig: Rig, count: int, **changed: Any) -> list[Task]:
+    """Tasks of one session that ask the same of one program, with numbers as parameters; the
+    program has run before."""
+    builder = openqse.CircuitBuilder(1, 8)
+    program = builder.rx(builder.parameter("angle"), 0).measure(0, 0).build()
+    tasks = [task(i, program) for i in range(count + 1)]
+    for i, one in enumerate(tasks):
+        one.session = tasks[0].session
+        one.work = replace(one.work, parameters=np.full((1, 1), float(i)), **changed)
+    rig.outcomes(tasks.pop(0))
+    rig.driver.runs = 0
+    return tasks
+
+
+def test_small_tasks_of_one_program_run_in_one_go(rig: Rig, journal: Journal) -> None:
+    tasks = small(rig, 10)
+    found = rig.outcomes(*tasks)
+    assert rig.driver.runs == 1
+    for number, one in enumerate(tasks, 1):
+        samples = found[one.id].data
+        assert samples.memory.tolist() == [[[number]] * 2]
+        assert samples.qpu_time_ns == 2 * rig.driver.SHOT_NS
+    (used,) = journal.usage()
+    assert (used.tasks, used.shots) == (11, 22)
+    queue = rig.executor._queue
+    assert isinstance(queue, FairQueue)
+    assert queue._shares.usage((), time.monotonic()) == pytest.approx(22e-6)
+
+
+@pytest.mark.parametrize(
+    "apart",
+    [
+        {"seed": 7},  # it is good for the task as it is
+        {"shots": 600},  # two would be more than a slice
+    ],
+)
+def test_tasks_that_are_to_run_alone_do(rig: Rig, apart: dict[str, Any]) -> None:
+    rig.outcomes(*small(rig, 5, **apart))
+    assert rig.driver.runs == 5
+
+
+def test_tasks_of_other_sessions_programs_or_shots_are_not_run_along(rig: Rig) -> None:
+    tasks = small(rig, 6)
+    lease = Lease("M", 8, 0, "bob", "ml", 1, Mode.SHARED, 0, 1, None, 0.0)
+    tasks[1].session = Session(Ledger(lease), b"another", (b"c1", b"s"))
+    tasks[3].work = replace(tasks[3].work, shots=3)
+    rig.outcomes(*tasks)  # those of the first: 0, 2 | 3 | 4, 5
+    assert rig.driver.runs == 4
+
+
+def test_of_tasks_that_fail_in_one_go_each_has_its_own_end(rig: Rig, journal: Journal) -> None:
+    run = rig.driver.run
+
+    def failing(prepared: Any, parameters: Any, *rest: Any, **place: Any) -> Any:
+        if 3.0 in parameters:
+            raise ValueError("an angle out of range")
+        return run(prepared, parameters, *rest, **place)
+
+    tasks = small(rig, 5)
+    rig.driver.run = failing  # type: ignore[method-assign]
+    tasks[0].stopped = TaskCancelled("not wanted any more")
+    found = rig.outcomes(*tasks)
+    assert isinstance(found[tasks[0].id], TaskCancelled)
+    assert isinstance(found[tasks[2].id], DeviceError)
+    assert [found[tasks[i].id].data.memory[0, 0, 0] for i in (1, 3, 4)] == [2, 4, 5]
+    (used,) = journal.usage()
+    assert used.tasks == 4
+
+
 def test_a_question_to_the_device_is_put_between_the_slices_of_a_task(rig: Rig) -> None:
     executor, long = rig.executor, task(1, shots=MANY)
-    seen: list[tuple[Task | None, int]] = []
+    seen: list[tuple[tuple[Task, ...], int]] = []
     executor.push(long)
     rig.until(lambda _: long.shots_done > 0)
     executor.aside(
         lambda: seen.append((executor.running, executor.estimate(PROGRAM.encoded, 5, 2)))
     )
     rig.until(lambda _: seen)
-    assert seen == [(None, 10 * rig.driver.SHOT_NS)]
+    assert seen == [((), 10 * rig.driver.SHOT_NS)]
     assert long.shots_done < long.shots
     assert rig.driver.prepared == 1  # what tasks have brought is not prepared again
     executor.cancel(long, TaskCancelled("enough"))

@@ -86,7 +86,7 @@ def test_the_status_says_how_many_turns_tasks_waited(rank: openqse.QPU, stack: S
     driver.hold.clear()
     futures = [rank.submit(program(), parameters=[0])]
     assert driver.started.acquire(timeout=10)
-    futures += [rank.submit(program(), parameters=[i]) for i in (1, 2)]
+    futures += [rank.submit(program(), parameters=[0], shots=shots) for shots in (10, 20)]
     eventually(lambda: len(report(stack, Kind.QUEUE)) == 3)
     driver.hold.set()
     for future in futures:
