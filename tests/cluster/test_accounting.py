@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import pytest
 from containers import Cluster, Command, until
@@ -53,9 +55,9 @@ def associations(cluster: Cluster) -> str:
     return cluster.check(["sacctmgr", "-n", "-P", "show", "associations", columns]).out
 
 
-@pytest.fixture
-def account(cluster: Cluster) -> Iterator[str]:
-    """An account of alice's below chem that has used nothing and is gone after the test."""
+@contextmanager
+def made_account(cluster: Cluster) -> Iterator[str]:
+    """An account of alice's below chem that has used nothing and is gone afterwards."""
     before = associations(cluster)
     name = f"test{secrets.token_hex(3)}"
     try:
@@ -69,6 +71,18 @@ def account(cluster: Cluster) -> Iterator[str]:
         until(lambda: cluster.run(remove).code == 0, START, f"no job of {name} is left")
         manage(cluster, "delete", "account", name)
         assert associations(cluster) == before
+
+
+@pytest.fixture
+def account(cluster: Cluster) -> Iterator[str]:
+    with made_account(cluster) as name:
+        yield name
+
+
+@pytest.fixture
+def another(cluster: Cluster, account: str) -> Iterator[str]:
+    with made_account(cluster) as name:
+        yield name
 
 
 def test_a_limit_of_slots_holds_the_accounts_second_job(
@@ -99,6 +113,46 @@ def test_a_limit_of_minutes_stops_an_account_that_has_used_them(
     jobs.wait(without, "COMPLETED")
     manage(cluster, "modify", "account", account, "set", "GrpTRESMins=license/qpu_emu0=100")
     jobs.wait(late, "COMPLETED")
+
+
+def test_both_levels_agree_on_who_used_more_and_slurm_starts_the_others_job(
+    jobs: Jobs, cluster: Cluster, account: str, another: str
+) -> None:
+    for who, tasks, seconds in ((account, "600", 12), (another, "60", 4)):
+        command = ["srun", *python("short.py", tasks)]
+        job = jobs.submit("-A", who, "--qpu=emu0", wrap=f"{shlex.join(command)}; sleep {seconds}")
+        jobs.wait(job, "COMPLETED", 60)
+
+    def agent(name: str) -> float:
+        said = cluster.check(["openqse", "share", "emu0", "--account", name, "--json"])
+        return sum(row["raw_usage"] for row in json.loads(said.out) if not row["user"])
+
+    def slurm(column: str, user: str) -> list[float]:
+        columns = f"Account,User,{column}"
+        command = ["sshare", "-n", "-P", "-a", "-A", f"{account},{another}", "-o", columns]
+        rows = [line.strip().split("|") for line in cluster.check(command).out.splitlines()]
+        found = {name: float(value) for name, whose, value in rows if whose == user}
+        return [found[account], found[another]]
+
+    # Once a minute.
+    def worked_out() -> bool:
+        lower, higher = slurm("FairShare", "alice")
+        return lower < higher and min(slurm("RawUsage", "")) > 0
+
+    until(worked_out, 150, "Slurm's tree has the usage of both jobs")
+    more, less = slurm("RawUsage", "")
+    assert more > less
+    assert agent(account) > agent(another) > 0
+    holder = jobs.submit("-A", "chem", "--qpu=emu1", wrap="sleep 120")
+    jobs.wait(holder, "RUNNING")
+    first, second = (
+        jobs.submit("-A", who, "--qpu=emu1", wrap="sleep 120") for who in (account, another)
+    )
+    for job in (first, second):
+        jobs.wait(job, "PENDING", Reason="Licenses")
+    jobs.cancel(holder)
+    jobs.wait(second, "RUNNING")
+    assert jobs.describe(first)["JobState"] == "PENDING"
 
 
 def test_the_fair_tree_has_accounts_without_shares_and_users_of_partitions(
