@@ -71,46 +71,22 @@ def read(circuit: Circuit) -> Program:
     Left out are identities, barriers, resets of qubits that nothing has touched, and, on qubits
     that nothing touches again, resets and measurements whose bit is written again.
     """
-    opcodes = circuit.opcodes.astype(np.int64)
-    begins, ends = circuit.operand_offsets[:-1], circuit.operand_offsets[1:]
-    free = np.zeros(len(circuit.angle_constants) + 1, dtype=np.int64)
-    free[circuit.term_angles + 1] = 1
-    free = np.cumsum(free)
-    parameters = free[circuit.angle_offsets]
-    measures = _NON_UNITARY[opcodes]
-    at = np.where(measures, circuit.clbits, circuit.angle_offsets[:-1])
-    fates, pure = _fates(
-        opcodes,
-        circuit.operands,
-        circuit.operand_offsets,
-        circuit.clbits,
-        circuit.num_qubits,
-        circuit.num_clbits,
-    )
-    chained = _chained(
-        opcodes, circuit.controls, circuit.operands, circuit.operand_offsets, circuit.num_qubits
-    )
-    free_angles = parameters[1:] > parameters[:-1]
-    operations = np.stack(
-        [opcodes, circuit.controls, begins, ends, at, free_angles, chained], axis=1
-    ).astype(np.int64)
-    kept = fates == _KEPT
-    last = np.flatnonzero(fates == _LAST)
-    collapses = kept & measures
-    operations = operations[kept]
-    operands = circuit.operands.copy()  # those off the wire are read-only: another type
-    _fuse(operations, operands, circuit.num_qubits)
+    operations, operands, positions, last, most_items, collapses, pure = _read(
+        circuit.opcodes, circuit.controls, circuit.clbits, circuit.operand_offsets,
+        circuit.operands, circuit.angle_offsets, circuit.term_angles, len(circuit.angle_constants),
+        circuit.num_qubits, circuit.num_clbits,
+    )  # fmt: skip
     return Program(
         num_qubits=circuit.num_qubits,
         num_clbits=circuit.num_clbits,
         operations=operations,
         operands=operands,
-        positions=np.flatnonzero(kept),
-        most_items=_most_items(operations) + 3 * circuit.num_qubits,
-        final_qubits=circuit.operands[begins[last]].astype(np.int64),
-        final_clbits=circuit.clbits[last].astype(np.int64),
-        collapses=int(collapses.sum()),
-        pure=bool(pure),
+        positions=positions,
+        most_items=most_items,
+        final_qubits=last[0],
+        final_clbits=last[1],
+        collapses=collapses,
+        pure=pure,
     )
 
 
@@ -121,12 +97,50 @@ _PLAIN[: Op.U + 1] = True
 _ADDED[max(Op) + 1 :] = True
 
 
-def _most_items(operations: NDArray[np.int64]) -> int:
+@kernel
+def _read(
+    opcodes: Any, controls: Any, clbits: Any, offsets: Any, operands: Any, angle_offsets: Any,
+    term_angles: Any, angles: int, num_qubits: int, num_clbits: int,
+) -> Any:  # fmt: skip
+    """The operations of a program, their operands and positions, qubits and classical bits of the
+    last measurements, the bound on items, the number of collapses, and whether it is pure."""
+    fates, pure = _fates(opcodes, operands, offsets, clbits, num_qubits, num_clbits)
+    chained = _chained(opcodes, controls, operands, offsets, num_qubits)
+    free = np.zeros(angles, dtype=np.bool_)
+    for term in range(len(term_angles)):
+        free[term_angles[term]] = True
+    positions = np.flatnonzero(fates == _KEPT)
+    operations = np.zeros((len(positions), 7), dtype=np.int64)
+    collapses = 0
+    for i in range(len(positions)):
+        at = positions[i]
+        op, row = opcodes[at], operations[i]
+        row[0], row[1], row[2], row[3] = op, controls[at], offsets[at], offsets[at + 1]
+        collapses += _NON_UNITARY[op]
+        row[4] = clbits[at] if _NON_UNITARY[op] else angle_offsets[at]
+        row[5] = free[angle_offsets[at] : angle_offsets[at + 1]].any()
+        row[6] = chained[at]
+    measured = np.flatnonzero(fates == _LAST)
+    last = np.empty((2, len(measured)), dtype=np.int64)
+    for i in range(len(measured)):
+        last[0, i] = operands[offsets[measured[i]]]
+        last[1, i] = clbits[measured[i]]
+    own = operands.copy()  # what a circuit has is read-only: another type
+    _fuse(operations, own, num_qubits)
+    most_items = _most_items(operations) + 3 * num_qubits
+    return operations, own, positions, last, most_items, collapses, pure
+
+
+@kernel
+def _most_items(operations: Any) -> int:
     """A bound: gates on one qubit wait, and become two or three items when they settle; the longest
     rewriting, of a controlled U, has five phases and four such gates."""
-    waits = _PLAIN[operations[:, 0]] & (operations[:, 1] == 0)
-    few = waits | _ADDED[operations[:, 0]]
-    return int(3 * few.sum() + 18 * (~few).sum())
+    bound = 0
+    for i in range(len(operations)):
+        op = operations[i, 0]
+        few = (_PLAIN[op] and operations[i, 1] == 0) or _ADDED[op]
+        bound += 3 if few else 18
+    return bound
 
 
 @kernel
