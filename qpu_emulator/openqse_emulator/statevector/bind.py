@@ -26,6 +26,7 @@ from openqse_emulator.statevector.plan import (
     OP_COUNT,
     OP_KIND,
     OUTER,
+    PERMUTE,
     REC_FACTORS,
     REC_HIGH_PAIRS,
     REC_LENGTHS,
@@ -105,8 +106,10 @@ def fill(
     for stage in range(len(stages)):
         scale = 1.0
         for o in range(stages[stage, STAGE_BEGIN], stages[stage, STAGE_END]):
-            if ops[o, OP_KIND] == ROTATE:
+            if ops[o, OP_KIND] in (ROTATE, PERMUTE):
                 for f in range(at, fill_ends[o]):
+                    if fills[f, FILL_PLACE] < 0:  # an exchange
+                        continue
                     value = values[fills[f, FILL_ITEM], 0]
                     tangents[fills[f, FILL_PLACE]] = value.real
                     scale *= value.imag

@@ -27,6 +27,7 @@ from openqse_emulator.statevector.plan import (
     OP_COUNT,
     OP_KIND,
     OP_LANES,
+    OP_RECORD,
     OUTER,
     OUTER_PAIR,
     PERMUTE,
@@ -41,6 +42,7 @@ from openqse_emulator.statevector.plan import (
     STAGE_LIVE,
     STAGE_LOCAL,
     STAGE_RUN,
+    TANGENTS,
 )
 
 _LINE_BYTES = 4096
@@ -82,9 +84,9 @@ def _rotate(
 
 
 @kernel
-def rotate(scratch: Any, block: int, op: Any, tangents: Any, line: int, pad: int) -> None:
-    """Applies an operation of rotations to a block."""
-    at, size = op[OP_AT], 2 << block
+def rotate(scratch: Any, size: int, op: Any, tangents: Any, line: int, pad: int) -> None:
+    """Applies an operation of rotations to the first ``size`` numbers of a block."""
+    at = op[OP_AT]
     a, b, c, d = (
         1 << op[OP_BITS], 1 << op[OP_BITS + 1], 1 << op[OP_BITS + 2], 1 << op[OP_BITS + 3]
     )  # fmt: skip
@@ -148,32 +150,34 @@ def mix(scratch: Any, block: int, op: Any, tables: Any, line: int, pad: int) -> 
 
 @kernel
 def _permute(
-    scratch: Any, size: int, fixed: int, strides: Any, places: Any, line: int, pad: int
-) -> None:
+    scratch: Any, size: int, fixed: int, strides: Any, places: Any, tangents: Any, line: int,
+    pad: int,
+) -> None:  # fmt: skip
     s = fixed
     while s < size:
-        simd.permute_vectors(scratch, placed(s ^ fixed, line, pad), strides, places)
+        simd.permute_vectors(scratch, placed(s ^ fixed, line, pad), strides, places, tangents)
         s = (s + pad) | fixed
 
 
 @kernel
 def _permute_lanes(
-    scratch: Any, size: int, fixed: int, strides: Any, places: Any, lanes: Any, others: Any,
-    line: int, pad: int,
+    scratch: Any, size: int, fixed: int, strides: Any, places: Any, lanes: Any, tangents: Any,
+    lane_tangents: Any, line: int, pad: int,
 ) -> None:  # fmt: skip
     s = fixed
     while s < size:
         base = placed(s ^ fixed, line, pad)
-        simd.permute_lanes(scratch, base, strides, places, lanes, others)
+        simd.permute_lanes(scratch, base, strides, places, lanes, tangents, lane_tangents)
         s = (s + pad) | fixed
 
 
 @kernel
 def permute(
-    scratch: Any, block: int, op: Any, records: Any, base: int, line: int, pad: int
+    scratch: Any, size: int, op: Any, records: Any, tangents: Any, base: int, line: int, pad: int
 ) -> None:
-    """Applies exchanges to a block: together, an affine map of the indices' bits."""
-    count, at, size = op[OP_COUNT], op[OP_AT], 2 << block
+    """Applies exchanges to the first ``size`` numbers of a block, together an affine map of the
+    indices' bits, and then rotations."""
+    count, at = op[OP_COUNT], op[OP_RECORD]
     lane_bits = 0
     while 1 << lane_bits < pad:
         lane_bits += 1
@@ -190,6 +194,8 @@ def permute(
     for bit in range(lane_bits + count):
         moves |= sources[bit] != 1 << bit
     if not moves:
+        if np.any(tangents[op[OP_AT] : op[OP_AT] + TANGENTS]):
+            rotate(scratch, size, op, tangents, line, pad)
         return
     strides = np.zeros(4, dtype=np.int64)
     fixed = 0
@@ -202,7 +208,6 @@ def permute(
     for bit in range(lane_bits):
         parted |= sources[bit] >> lane_bits
     lanes = np.empty(16 * pad, dtype=np.int32)
-    others = np.zeros(pad, dtype=np.int32)
     for r in range(1 << count):
         source = everywhere
         for k in range(count):
@@ -217,27 +222,34 @@ def permute(
                 for bit in range(lane_bits):
                     if lane >> bit & 1:
                         number ^= sources[bit]
-                lanes[r * pad + lane] = number & (pad - 1)
-                others[lane] = number >> lane_bits != source >> lane_bits
+                other = number >> lane_bits != source >> lane_bits
+                lanes[r * pad + lane] = number & (pad - 1) | other << lane_bits
+    at = op[OP_AT]
+    p, q, r, s = tangents[at], tangents[at + 1], tangents[at + 2], tangents[at + 3]
     if op[OP_LANES]:
+        turns = (tangents[at + 4], tangents[at + 5], tangents[at + 6], tangents[at + 7])
         if count == 0:
-            _permute_lanes(scratch, size, 0, (), places, lanes, others, line, pad)
+            _permute_lanes(scratch, size, 0, (), places, lanes, (), turns, line, pad)
         elif count == 1:
-            _permute_lanes(scratch, size, fixed, (a,), places, lanes, others, line, pad)
+            _permute_lanes(scratch, size, fixed, (a,), places, lanes, (p,), turns, line, pad)
         elif count == 2:
-            _permute_lanes(scratch, size, fixed, (a, b), places, lanes, others, line, pad)
+            _permute_lanes(scratch, size, fixed, (a, b), places, lanes, (p, q), turns, line, pad)
         elif count == 3:
-            _permute_lanes(scratch, size, fixed, (a, b, c), places, lanes, others, line, pad)
+            _permute_lanes(
+                scratch, size, fixed, (a, b, c), places, lanes, (p, q, r), turns, line, pad
+            )
         else:
-            _permute_lanes(scratch, size, fixed, (a, b, c, d), places, lanes, others, line, pad)
+            _permute_lanes(
+                scratch, size, fixed, (a, b, c, d), places, lanes, (p, q, r, s), turns, line, pad
+            )
     elif count == 1:
-        _permute(scratch, size, fixed, (a,), places, line, pad)
+        _permute(scratch, size, fixed, (a,), places, (p,), line, pad)
     elif count == 2:
-        _permute(scratch, size, fixed, (a, b), places, line, pad)
+        _permute(scratch, size, fixed, (a, b), places, (p, q), line, pad)
     elif count == 3:
-        _permute(scratch, size, fixed, (a, b, c), places, line, pad)
+        _permute(scratch, size, fixed, (a, b, c), places, (p, q, r), line, pad)
     else:
-        _permute(scratch, size, fixed, (a, b, c, d), places, line, pad)
+        _permute(scratch, size, fixed, (a, b, c, d), places, (p, q, r, s), line, pad)
 
 
 # --- phases ----------------------------------------------------------------------------------
@@ -478,18 +490,25 @@ def _clear(state: Any, n: int, outside: int, run: int, base: int) -> None:
 def apply(
     scratch: Any, own: Any, block: int, row: int, local: Any, ops: Any, records: Any,
     tangents: Any, factors: Any, tables: Any, required: Any, begin: int, end: int, base: int,
+    fresh: bool,
 ) -> None:  # fmt: skip
-    """Applies operations to the block in the scratch."""
+    """Applies operations to the block in the scratch, which is ``|0...0>`` if it is ``fresh``."""
     pad = _VECTOR_BYTES // scratch.itemsize
     line = _LINE_BYTES // scratch.itemsize
     rows_at = placed(2 << block, line, pad) + pad
+    size = 4 * pad if fresh else 2 << block  # all numbers behind these are zero
     for o in range(begin, end):
+        if ops[o, OP_KIND] == ROTATE or ops[o, OP_KIND] == PERMUTE:
+            for k in range(ops[o, OP_COUNT]):
+                size = max(size, 2 << ops[o, OP_BITS + k])
+        else:
+            size = 2 << block
         if ops[o, OP_KIND] == ROTATE:
-            rotate(scratch, block, ops[o], tangents, line, pad)
+            rotate(scratch, size, ops[o], tangents, line, pad)
         elif ops[o, OP_KIND] == MIX:
             mix(scratch, block, ops[o], tables, line, pad)
         elif ops[o, OP_KIND] == PERMUTE:
-            permute(scratch, block, ops[o], records, base, line, pad)
+            permute(scratch, size, ops[o], records, tangents, base, line, pad)
         else:
             turn(
                 scratch, rows_at, block, row, records[ops[o, OP_AT] :], factors, own, tables,
@@ -544,7 +563,7 @@ def run_block(
         _load(state, scratch, n, block, outside, run, base, line, pad)
     apply(
         scratch, own, block, row, local, ops, records, tangents, factors, tables, required,
-        stage[STAGE_BEGIN], stage[STAGE_END], base,
+        stage[STAGE_BEGIN], stage[STAGE_END], base, fresh,
     )  # fmt: skip
     _store(state, scratch, n, block, outside, run, base, scale, line, pad)
 
@@ -572,7 +591,7 @@ def resume(
     own = np.empty(block + 1, dtype=np.complex128)
     apply(
         scratch, own, block, row, local[0], ops, records, tangents, factors, tables, required,
-        begin, end, 0,
+        begin, end, 0, begin == 0,
     )  # fmt: skip
     if end == len(ops):
         _store(state, scratch, block, block, 0, block, 0, scales[0], line, pad)

@@ -10,7 +10,8 @@ rotations is kept. (Häner and Steiger, arXiv:1704.01127, and Fatima and Markov,
 schedule gates by cache blocks in the same spirit.)
 
 Within a stage items become *operations* on a block: rotations of up to four qubits and all lanes of
-a vector, whose amplitudes stay in registers meanwhile; and phases, all that are ready at once.
+a vector, whose amplitudes stay in registers meanwhile; exchanges, with the rotations that come
+after them; fusions; and phases, all that are ready at once.
 
 A plan is integers alone, made from the kinds and qubits of items; ``bind`` adds the numbers.
 """
@@ -54,13 +55,13 @@ STAGE_COLUMNS = 5
 
 # Columns of an operation. A rotation: kind, number k of bits that are not of a lane's number, these
 # bits, whether lanes rotate, where its tangents begin. A phase: kind, where its record begins.
-# Exchanges: kind, number of bits that are not of a lane's number, these bits, whether lanes move,
-# where their record begins: how many exchanges there are, and for each the places of its target and
-# its control: bits of a lane's number, then the others by their number among these; of a control
-# that is not local -1 less its qubit. A mix: kind, number of bits that are not of a lane's number,
-# its two bits, and where its coefficients begin.
-OP_KIND, OP_COUNT, OP_BITS, OP_LANES, OP_AT = 0, 1, 2, 6, 7
-OP_COLUMNS = 8
+# Exchanges and the rotations after them: as rotations (lanes move or rotate, or neither), and where
+# the record begins: how many exchanges there are, and for each the places of its target and its
+# control: bits of a lane's number, then the others by their number among these; of a control that
+# is not local -1 less its qubit. A mix: kind, number of bits that are not of a lane's number, its
+# two bits, and where its coefficients begin.
+OP_KIND, OP_COUNT, OP_BITS, OP_LANES, OP_AT, OP_RECORD = 0, 1, 2, 6, 7, 8
+OP_COLUMNS = 9
 ROTATE, TURN, PERMUTE, MIX = range(4)
 #: Tangents of one operation: of four bits, and of those of a lane's number.
 TANGENTS = 8
@@ -80,7 +81,7 @@ LISTS = 7
 (OUTER, OUTER_PAIR, INNER_OUTER, LOW_PAIR, HIGH_PAIR, MIXED_PAIR, MANY) = range(LISTS)
 
 # Columns of ``fills``: what an item's number is for. A tangent: item, -1, place. A factor: item,
-# which of its numbers, place. An exchange, which has no number: item, -1, -1.
+# which of its numbers, place. An exchange, which has no number, and a fusion: item, -1, -1.
 FILL_ITEM, FILL_WHICH, FILL_PLACE = range(3)
 
 
@@ -412,8 +413,8 @@ def _write_stage(
     bit_of = np.full(n, -1, dtype=np.int64)
     for bit in range(b):
         bit_of[local[bit]] = bit
-    # An item's step: a multiple of four for exchanges, one more for fusions, two for rotations,
-    # three for phases.
+    # An item's step: a multiple of three for fusions, one more for exchanges and the rotations
+    # after them, two more for phases.
     steps = np.empty(len(taken), dtype=np.int64)
     reached = np.full(n, -1, dtype=np.int64)
     for k in range(len(taken)):
@@ -422,18 +423,16 @@ def _write_stage(
         for q in range(n):
             if masks[i] >> q & 1:
                 step = max(step, reached[q])
-        if items[i, 0] == EXCHANGE:
-            step += -step % 4
-        elif items[i, 0] == FUSION:
-            step += (1 - step) % 4
-        elif items[i, 0] == ROTATION:
-            step += 1 + (1 - step) % 4
+        if items[i, 0] == FUSION:
+            step += -step % 3
+        elif items[i, 0] in (EXCHANGE, ROTATION):
+            step += (1 - step) % 3
         else:
-            step += (3 - step) % 4
+            step += (2 - step) % 3
         steps[k] = step
         for q in range(n):
             if masks[i] >> q & 1:
-                reached[q] = step
+                reached[q] = step + (items[i, 0] == ROTATION)  # no exchange after it in this step
     order = np.argsort(steps, kind="mergesort")
     begun = 0
     while begun < len(order):
@@ -442,30 +441,53 @@ def _write_stage(
         while end < len(order) and steps[order[end]] == step:
             end += 1
         group = taken[order[begun:end]]
-        if step % 4 == 3:
+        if step % 3 == 2:
             _write_phases(items, group, bit_of, b, row, ops, records, fills, fill_ends, sizes)
-        elif step % 4 == 2:
-            _write_rotations(items, group, bit_of, lane_bits, ops, fills, fill_ends, sizes)
-        elif step % 4 == 1:
+        elif step % 3 == 0:
             _write_fusions(items, group, bit_of, lane_bits, ops, fills, fill_ends, sizes)
         else:
-            _write_exchanges(items, group, bit_of, lane_bits, ops, records, fills, fill_ends, sizes)
+            rotations = np.full(b, -1, dtype=np.int64)  # by their bit
+            exchanges = np.empty(len(group), dtype=np.int64)
+            count = 0
+            for i in group:
+                if items[i, 0] == ROTATION:
+                    rotations[bit_of[items[i, 1]]] = i
+                else:
+                    exchanges[count] = i
+                    count += 1
+            _write_exchanges(
+                items, exchanges[:count], rotations, bit_of, lane_bits, ops, records, fills,
+                fill_ends, sizes,
+            )  # fmt: skip
+            _write_rotations(rotations, lane_bits, ops, fills, fill_ends, sizes)
         begun = end
 
 
 @kernel
 def _write_exchanges(
-    items: Any, group: Any, bit_of: Any, lane_bits: int, ops: Any, records: Any, fills: Any,
-    fill_ends: Any, sizes: Any,
+    items: Any, group: Any, rotations: Any, bit_of: Any, lane_bits: int, ops: Any, records: Any,
+    fills: Any, fill_ends: Any, sizes: Any,
 ) -> None:  # fmt: skip
     """Exchanges in order, as many in one operation as a pass can do: together they have no more
-    than four bits that are not of a lane's number, and take the numbers of a vector from two."""
+    than four bits that are not of a lane's number, and take the numbers of a vector from two.
+
+    Each operation takes on the rotations of its bits that no later exchange of the group has, and
+    of further bits as long as it has less than four.
+
+    Args:
+        rotations: the rotation of each bit, -1 for none; those taken on are removed.
+    """
     bits = np.empty(4, dtype=np.int64)
+    later = np.zeros(len(rotations), dtype=np.int64)  # how many exchanges are left that have a bit
+    for i in group:
+        for q in items[i, 1:3]:
+            if bit_of[q] >= 0:
+                later[bit_of[q]] += 1
     begun = 0
     while begun < len(group):
         op, at = ops[sizes[1]], sizes[2]
         sources = 1 << np.arange(64)  # from where a number comes, for each bit of its index
-        count, end, moves = 0, begun, False
+        count, end, lanes = 0, begun, False
         while end < len(group):
             control, target = bit_of[items[group[end], 1]], bit_of[items[group[end], 2]]
             wanted = count
@@ -480,7 +502,7 @@ def _write_exchanges(
                 sources[control] ^= sources[target]
             if _vectors(sources, lane_bits) > 2:
                 break
-            moves |= target < lane_bits or (0 <= control < lane_bits)
+            lanes |= target < lane_bits or (0 <= control < lane_bits)
             count = wanted
             records[at + 1 + 2 * (end - begun)] = _exchanged_place(bits, count, target, lane_bits)
             records[at + 2 + 2 * (end - begun)] = (
@@ -489,11 +511,31 @@ def _write_exchanges(
                 else -1 - items[group[end], 1]
             )
             _fill(fills, sizes, group[end], -1, -1)
+            for bit in (control, target):
+                if bit >= 0:
+                    later[bit] -= 1
             end += 1
-        op[OP_KIND], op[OP_COUNT], op[OP_LANES], op[OP_AT] = PERMUTE, count, moves, at
+        for bit in range(len(rotations)):
+            if rotations[bit] < 0 or later[bit]:
+                continue
+            place = 4 + bit
+            if bit >= lane_bits:
+                place = _place(bits, count, bit)
+                if place < 0 and count < 4:
+                    bits[count] = bit
+                    place = count
+                    count += 1
+            elif not lanes:
+                continue
+            if place >= 0:
+                _fill(fills, sizes, rotations[bit], -1, sizes[4] + place)
+                rotations[bit] = -1
+        op[OP_KIND], op[OP_COUNT], op[OP_LANES], op[OP_AT] = PERMUTE, count, lanes, sizes[4]
         op[OP_BITS : OP_BITS + count] = bits[:count]
+        op[OP_RECORD] = at
         records[at] = end - begun
         sizes[2] = at + 1 + 2 * (end - begun)
+        sizes[4] += TANGENTS
         fill_ends[sizes[1]] = sizes[3]
         sizes[1] += 1
         begun = end
@@ -543,19 +585,13 @@ def _write_fusions(
 
 @kernel
 def _write_rotations(
-    items: Any, group: Any, bit_of: Any, lane_bits: int, ops: Any, fills: Any, fill_ends: Any,
-    sizes: Any,
-) -> None:  # fmt: skip
+    rotations: Any, lane_bits: int, ops: Any, fills: Any, fill_ends: Any, sizes: Any
+) -> None:
     """Rotations by fours, from the lowest bit; those of lanes join the first four."""
-    item_of = np.full(64, -1, dtype=np.int64)
-    inner, outer = 0, 0
-    for i in group:
-        bit = bit_of[items[i, 1]]
-        item_of[bit] = i
-        if bit < lane_bits:
-            inner += 1
-        else:
-            outer += 1
+    inner = (rotations[:lane_bits] >= 0).sum()
+    outer = (rotations[lane_bits:] >= 0).sum()
+    if inner + outer == 0:
+        return
     passes = max(1, (outer + 3) // 4)
     bit = lane_bits
     for p in range(passes):
@@ -563,16 +599,16 @@ def _write_rotations(
         op = ops[sizes[1]]
         op[OP_KIND], op[OP_COUNT], op[OP_AT] = ROTATE, size, sizes[4]
         for k in range(size):
-            while item_of[bit] < 0:
+            while rotations[bit] < 0:
                 bit += 1
             op[OP_BITS + k] = bit
-            _fill(fills, sizes, item_of[bit], -1, sizes[4] + k)
+            _fill(fills, sizes, rotations[bit], -1, sizes[4] + k)
             bit += 1
         if p == 0 and inner:
             op[OP_LANES] = 1
             for k in range(lane_bits):
-                if item_of[k] >= 0:
-                    _fill(fills, sizes, item_of[k], -1, sizes[4] + 4 + k)
+                if rotations[k] >= 0:
+                    _fill(fills, sizes, rotations[k], -1, sizes[4] + 4 + k)
         sizes[4] += TANGENTS
         fill_ends[sizes[1]] = sizes[3]
         sizes[1] += 1

@@ -90,22 +90,25 @@ class _Writer:
         value.align = array_type.dtype.bitwidth // 8
         return value
 
-    def permuted(self, value: Any, order: Any) -> Any:
-        """The vector whose lane ``j`` is lane ``order[j]`` (int32) of another."""
+    def permuted(self, one: Any, other: Any, order: Any) -> Any:
+        """The vector whose lane ``j`` is number ``order[j]`` (int32) of the lanes of two others."""
         builder = self.builder
         if VECTOR_BYTES == 64:  # AVX-512 has an instruction; LLVM has no word for it
             if self.size == 8:
                 order = builder.zext(order, ir.VectorType(_I64, self.lanes))
-            kind = ir.FunctionType(self.vector, [self.vector, order.type])
-            name = "llvm.x86.avx512.permvar." + ("df.512" if self.size == 8 else "sf.512")
+            kind = ir.FunctionType(self.vector, [self.vector, order.type, self.vector])
+            name = "llvm.x86.avx512.vpermi2var." + ("pd.512" if self.size == 8 else "ps.512")
             return builder.call(
-                cgutils.get_or_insert_function(builder.module, kind, name), [value, order]
+                cgutils.get_or_insert_function(builder.module, kind, name), [one, order, other]
             )
+        count = 2 * self.lanes
+        everything = ir.Constant(ir.VectorType(_I32, count), list(range(count)))
+        both = builder.shuffle_vector(one, other, everything)
         found = ir.Constant(self.vector, ir.Undefined)
         for lane in range(self.lanes):
             number = builder.extract_element(order, ir.Constant(_I32, lane))
             found = builder.insert_element(
-                found, builder.extract_element(value, number), ir.Constant(_I32, lane)
+                found, builder.extract_element(both, number), ir.Constant(_I32, lane)
             )
         return found
 
@@ -139,6 +142,34 @@ class _Writer:
         """-1 in lanes where a bit of the lane's number is 0, and 1 in the others."""
         values = [1.0 if lane >> bit & 1 else -1.0 for lane in range(self.lanes)]
         return ir.Constant(self.vector, values)
+
+    def rotated(self, x: list[Any], bit: int, tangent: Any) -> list[Any]:
+        """Vectors rotated against those whose number differs in a bit."""
+        x, t = list(x), self.splat(tangent)
+        for r in range(len(x)):
+            if not r >> bit & 1:
+                low, high = x[r], x[r | 1 << bit]
+                x[r] = self.sub(low, self.mul(t, high))
+                x[r | 1 << bit] = self.add(high, self.mul(t, low))
+        return x
+
+    def rotated_in_lanes(self, x: list[Any], tangents: Any) -> list[Any]:
+        """Vectors whose lanes are rotated against each other, by a tangent for every bit."""
+        builder = self.builder
+        for bit in range(self.lanes.bit_length() - 1):
+            tangent = builder.extract_value(tangents, bit)
+            before = builder.block
+            turns = builder.fcmp_unordered("!=", tangent, ir.Constant(tangent.type, 0.0))
+            with builder.if_then(turns):  # most lanes' qubits do not rotate in most passes
+                within = builder.block
+                t = builder.fmul(self.splat(tangent), self.signs(bit))
+                rotated = [self.add(v, self.mul(t, self.flipped(v, bit))) for v in x]
+            joined = [builder.phi(self.vector) for _ in x]
+            for phi, old, new in zip(joined, x, rotated, strict=True):
+                phi.add_incoming(old, before)
+                phi.add_incoming(new, within)
+            x = joined
+        return x
 
     def mul(self, a: Any, b: Any) -> Any:
         return self.builder.fmul(a, b, flags=_FUSED)
@@ -175,25 +206,9 @@ def rotate_vectors(
         pointers = write.corners(array, data, base, strides, k)
         x = [write.load(pointer) for pointer in pointers]
         for bit in range(len(signature.args[3])):
-            t = write.splat(builder.extract_value(tangents, bit))
-            for r in range(1 << k):
-                if not r >> bit & 1:
-                    low, high = x[r], x[r | 1 << bit]
-                    x[r] = write.sub(low, write.mul(t, high))
-                    x[r | 1 << bit] = write.add(high, write.mul(t, low))
+            x = write.rotated(x, bit, builder.extract_value(tangents, bit))
         if len(signature.args[4]):
-            places = [cgutils.alloca_once(builder, write.vector) for _ in x]
-            for bit in range(write.lanes.bit_length() - 1):
-                for place, value in zip(places, x, strict=True):
-                    builder.store(value, place)
-                tangent = builder.extract_value(lane_tangents, bit)
-                turns = builder.fcmp_unordered("!=", tangent, ir.Constant(tangent.type, 0.0))
-                with builder.if_then(turns):  # most lanes' qubits do not rotate in most passes
-                    t = builder.fmul(write.splat(tangent), write.signs(bit))
-                    for place in places:
-                        v = builder.load(place)
-                        builder.store(write.add(v, write.mul(t, write.flipped(v, bit))), place)
-                x = [builder.load(place) for place in places]
+            x = write.rotated_in_lanes(x, lane_tangents)
         for pointer, value in zip(pointers, x, strict=True):
             write.store(value, pointer)
         return context.get_dummy_value()
@@ -254,17 +269,21 @@ def mix_vectors(
 
 
 @intrinsic
-def permute_vectors(typingctx: Any, data: Any, base: Any, strides: Any, places: Any) -> Any:
+def permute_vectors(
+    typingctx: Any, data: Any, base: Any, strides: Any, places: Any, tangents: Any
+) -> Any:
     """Vector ``r`` of ``2**k``, as in ``rotate_vectors``, becomes that at ``base + places[r]``; the
-    places are those of the vectors in another order."""
-    signature = types.void(data, base, strides, places)
+    places are those of the vectors in another order. Then rotates along the bits of ``r``."""
+    signature = types.void(data, base, strides, places, tangents)
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data, base, strides, places = arguments
+        data, base, strides, places, tangents = arguments
         array, k = signature.args[0], len(signature.args[2])
         write = _Writer(context, builder, array)
         places = [write.element(signature.args[3], places, r) for r in range(1 << k)]
         x = [write.load(write.at(array, data, builder.add(base, place))) for place in places]
+        for bit in range(k):
+            x = write.rotated(x, bit, builder.extract_value(tangents, bit))
         for value, to in zip(x, write.corners(array, data, base, strides, k), strict=True):
             write.store(value, to)
         return context.get_dummy_value()
@@ -274,32 +293,34 @@ def permute_vectors(typingctx: Any, data: Any, base: Any, strides: Any, places: 
 
 @intrinsic
 def permute_lanes(
-    typingctx: Any, data: Any, base: Any, strides: Any, places: Any, lanes: Any, others: Any
-) -> Any:
-    """Lane ``j`` of vector ``r`` of ``2**k`` becomes lane ``lanes[r, j]`` of the vector at
-    ``base + places[r]``, or where ``others[j]`` is set of that at ``base + places[16 + r]``.
+    typingctx: Any, data: Any, base: Any, strides: Any, places: Any, lanes: Any, tangents: Any,
+    lane_tangents: Any,
+) -> Any:  # fmt: skip
+    """Lane ``j`` of vector ``r`` of ``2**k`` becomes number ``lanes[r, j]`` of the lanes of the
+    vector at ``base + places[r]``, followed by those of that at ``base + places[16 + r]``. Then
+    rotates as ``rotate_vectors`` does.
 
     Args:
-        places: int64. lanes: int32 ``(any * lanes,)``. others: int32 ``(lanes,)``.
+        places: int64. lanes: int32 ``(any * lanes,)``.
     """
-    signature = types.void(data, base, strides, places, lanes, others)
+    signature = types.void(data, base, strides, places, lanes, tangents, lane_tangents)
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data, base, strides, places, lanes, others = arguments
+        data, base, strides, places, lanes, tangents, lane_tangents = arguments
         array, k = signature.args[0], len(signature.args[2])
         write = _Writer(context, builder, array)
         kind = ir.VectorType(_I32, write.lanes)
-        picked = builder.icmp_signed(
-            "!=", write.element(signature.args[5], others, 0, kind), ir.Constant(kind, None)
-        )
         x = []
         for r in range(1 << k):
             order = write.element(signature.args[4], lanes, r * write.lanes, kind)
             one, other = (
-                write.permuted(write.load(write.at(array, data, builder.add(base, place))), order)
+                write.load(write.at(array, data, builder.add(base, place)))
                 for place in (write.element(signature.args[3], places, r + at) for at in (0, 16))
             )
-            x.append(builder.select(picked, other, one))
+            x.append(write.permuted(one, other, order))
+        for bit in range(k):
+            x = write.rotated(x, bit, builder.extract_value(tangents, bit))
+        x = write.rotated_in_lanes(x, lane_tangents)
         for value, to in zip(x, write.corners(array, data, base, strides, k), strict=True):
             write.store(value, to)
         return context.get_dummy_value()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,8 +67,8 @@ def add_gate(
 def random_circuit(
     num_qubits: int, gates: int, rng: np.random.Generator, *, controls: int = 3, free: float = 0.0
 ) -> CircuitBuilder:
-    """Gates of all kinds with up to ``controls`` controls, some of them in runs on two qubits; with
-    ``free``, all of ``FREE`` are parameters."""
+    """Gates of all kinds with up to ``controls`` controls, some of them in runs on two qubits, and
+    ladders of CX; with ``free``, all of ``FREE`` are parameters."""
     builder = CircuitBuilder(num_qubits)
     for name in FREE if free else ():
         builder.parameter(name)
@@ -75,6 +76,9 @@ def random_circuit(
     for _ in range(gates):
         if rng.random() < 0.2:
             pair = () if pair else rng.permutation(num_qubits)[:2].tolist()
+        elif rng.random() < 0.1:
+            for control, target in itertools.pairwise(rng.permutation(num_qubits).tolist()):
+                builder.cx(control, target)
         op = UNITARY[rng.integers(len(UNITARY))]
         add_gate(builder, op, int(rng.integers(controls + 1)), rng, free, pair)
     return builder

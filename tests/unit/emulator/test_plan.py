@@ -79,12 +79,16 @@ def test_rotations_and_fusions_are_of_local_qubits(made: tuple[Circuit, Items, P
         assert sum(1 << q for q in local.tolist()) == stage[plan.STAGE_LOCAL]
         for o in range(stage[plan.STAGE_BEGIN], stage[plan.STAGE_END]):
             kinds = {int(found.items[i, 0]) for i in operations[o]}
-            rotates = planned.ops[o, plan.OP_KIND] == plan.ROTATE
-            assert rotates == (ROTATION in kinds)
-            if rotates:
+            kind = planned.ops[o, plan.OP_KIND]
+            if kind == plan.ROTATE:
                 assert kinds == {ROTATION}
-                assert {int(found.items[i, 1]) for i in operations[o]} <= set(local.tolist())
-            if planned.ops[o, plan.OP_KIND] == plan.MIX:
+            elif kind == plan.PERMUTE:
+                assert EXCHANGE in kinds <= {EXCHANGE, ROTATION}
+            else:
+                assert ROTATION not in kinds
+            for i in operations[o]:
+                assert found.items[i, 0] != ROTATION or found.items[i, 1] in local
+            if kind == plan.MIX:
                 (fusion,) = operations[o]
                 assert set(found.items[fusion, 1:3].tolist()) <= set(local.tolist())
 
@@ -101,6 +105,21 @@ def test_phases_that_no_outcome_depends_on_are_left_out(
     assert left_out[left_out[:, 0] == FUSION, 3].all()
     probabilities = np.abs(found.state(order)) ** 2
     np.testing.assert_allclose(probabilities, np.abs(reference.state(circuit)) ** 2, atol=1e-12)
+
+
+def test_rotations_after_a_ladder_of_exchanges_take_no_pass_of_their_own() -> None:
+    builder = CircuitBuilder(10)
+    for _ in range(2):
+        for q in range(10):
+            builder.ry(0.1 + q, q)
+        for q in range(9):
+            builder.cx(q, q + 1)
+    circuit = builder.build()
+    found = rewritten(circuit, circuit.bind()[0])
+    kinds = plan.plan(found.items, 10, np.float64, block=10).ops[:, plan.OP_KIND].tolist()
+    ladder = kinds.index(plan.PERMUTE)
+    assert set(kinds[:ladder]) == {plan.ROTATE}
+    assert set(kinds[ladder:]) == {plan.PERMUTE}
 
 
 def test_last_phases_are_left_out_where_only_outcomes_matter() -> None:
