@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from openqse.errors import ArgumentError, OpenQSEError
-from openqse_simulator import plots, traces
+from openqse_simulator import plots, sources, traces
 from openqse_simulator.measures import Report
 from openqse_simulator.policies import POLICIES, Settings
 from openqse_simulator.scenarios import SCENARIOS, exclusive
@@ -27,8 +27,8 @@ _MODES: dict[str, Callable[[Trace], Trace]] = {
 }
 _DESCRIPTION = """\
 Runs a trace of jobs and their tasks through a simulated site, with the QPU agent's own queue and
-with other policies, and says how they differ. A trace is a scenario, a trace file, or the journal
-of a QPU agent. Scenarios: """ + "; ".join(
+with other policies, and says how they differ. A trace is a scenario, a trace file, the journal
+of a QPU agent, or what sacct printed. Scenarios: """ + "; ".join(
     f"{name}: {' '.join((made.__doc__ or '').split()).rstrip('.')}"
     for name, made in SCENARIOS.items()
 )
@@ -119,7 +119,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def _trace(arguments: argparse.Namespace) -> Trace:
     made = SCENARIOS.get(arguments.trace)
     if made is None:
-        return traces.load(Path(arguments.trace))
+        return sources.load(Path(arguments.trace))
     if arguments.tasks < 1 or arguments.seed < 0:
         raise ArgumentError("give at least one task, and a seed from 0")
     return made(arguments.tasks, np.random.default_rng(arguments.seed))

@@ -16,19 +16,13 @@ keeps so many tasks unanswered. What has a default may be left out.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from openqse.errors import ConfigurationError
-
-_SQLITE = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,24 +104,6 @@ class Trace:
         return sum(len(session.seconds) for job in self.jobs for session in job.sessions)
 
 
-def load(path: Path) -> Trace:
-    """A trace file, or the journal of a QPU agent.
-
-    Raises:
-        ConfigurationError: it cannot be read, or is neither.
-    """
-    try:
-        with path.open("rb") as file:
-            journal = file.read(len(_SQLITE)) == _SQLITE
-        return recorded(path) if journal else _read(path)
-    except (OSError, ValueError, KeyError, TypeError, sqlite3.Error) as error:
-        raise ConfigurationError(
-            f"{path} is no trace: {type(error).__name__}: {error}",
-            layer="simulator",
-            remedy="Give a trace, or a QPU agent's journal of this version",
-        ) from error
-
-
 def save(trace: Trace, path: Path) -> None:
     """Writes a trace file."""
     with path.open("w") as file:
@@ -135,43 +111,40 @@ def save(trace: Trace, path: Path) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def recorded(path: Path) -> Trace:
-    """What a QPU agent's journal has of its past: its charged tasks, each sent again at the time
-    after its job's start at which it was sent then. All shares are one, since it has none.
+def read(path: Path) -> Trace:
+    """What a trace file says.
 
-    Which session a task was of is not recorded: a job's tasks are one session's.
+    Raises:
+        ValueError, KeyError, TypeError: it is none.
+        OSError: it cannot be read.
     """
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-        leases = database.execute(
-            "SELECT id, job_id, account, user, slots, mode, granted_at FROM lease"
-            " ORDER BY granted_at"
-        ).fetchall()
-        jobs: list[Job] = []
-        for lease, job_id, account, user, slots, mode, granted in leases:
-            rows = database.execute(
-                "SELECT charged_at - (waited_ns + qpu_time_ns) * 1e-9, qpu_time_ns * 1e-9"
-                " FROM charge WHERE lease = ? ORDER BY 1",
-                (lease,),
-            ).fetchall()
-            sent, seconds = np.array(rows, dtype=np.float64).reshape(-1, 2).T
-            session = Session(
-                seconds,
-                np.maximum(sent - granted, 0.0),
-                np.zeros(len(rows), np.bool_),
-                timed=True,
-            )
-            began = granted - leases[0][6]
-            exclusive = mode == "exclusive"
-            jobs.append(
-                Job(
-                    f"{job_id}", account, user, began, (session,),
-                    slots=slots, qpu=0, exclusive=exclusive,
-                )
-            )  # fmt: skip
-    most = max((job.slots for job in jobs), default=1)
-    # Slurm let these jobs run when they did, so there was room for all of them.
-    site = Site(nodes=max(1, len(jobs)), qpus=1, slots=max(1, most * len(jobs)))
-    return Trace(site, {job.account: 1 for job in jobs}, jobs)
+    heads: dict[str, dict[str, Any]] = {}
+    sessions: dict[str, dict[str, _Read]] = {}
+    with path.open() as file:
+        first = json.loads(next(file, "{}"))
+        site, shares = Site(**first["site"]), {str(k): int(v) for k, v in first["shares"].items()}
+        for line in map(json.loads, file):
+            name = str(line.pop("job"))
+            if "seconds" not in line:
+                heads[name], sessions[name] = line, {}
+                continue
+            timed = "at" in line
+            made = _Read(int(line.get("window", 1)), timed)
+            tasks = sessions[name].setdefault(str(line.get("session", "0")), made)
+            if tasks.timed != timed:
+                raise ValueError(f"job {name}: a session with 'at' and 'think'")
+            tasks.seconds.append(float(line["seconds"]))
+            tasks.think.append(float(line["at"] if timed else line.get("think", 0.0)))
+            tasks.interactive.append(bool(line.get("interactive", False)))
+    jobs = [
+        Job(name, sessions=tuple(each.session() for each in sessions[name].values()), **head)
+        for name, head in heads.items()
+    ]
+    for job in jobs:
+        if job.nodes > site.nodes or job.slots > site.slots or (job.qpu or 0) >= site.qpus:
+            raise ValueError(f"job {job.name} asks for more than the site has")
+        shares.setdefault(job.account, 1)
+    return Trace(site, shares, sorted(jobs, key=lambda job: job.submitted))
 
 
 def _lines(trace: Trace) -> Iterator[dict[str, Any]]:
@@ -220,33 +193,3 @@ class _Read:
             self.window,
             self.timed,
         )
-
-
-def _read(path: Path) -> Trace:
-    heads: dict[str, dict[str, Any]] = {}
-    sessions: dict[str, dict[str, _Read]] = {}
-    with path.open() as file:
-        first = json.loads(next(file, "{}"))
-        site, shares = Site(**first["site"]), {str(k): int(v) for k, v in first["shares"].items()}
-        for line in map(json.loads, file):
-            name = str(line.pop("job"))
-            if "seconds" not in line:
-                heads[name], sessions[name] = line, {}
-                continue
-            timed = "at" in line
-            made = _Read(int(line.get("window", 1)), timed)
-            read = sessions[name].setdefault(str(line.get("session", "0")), made)
-            if read.timed != timed:
-                raise ValueError(f"job {name}: a session with 'at' and 'think'")
-            read.seconds.append(float(line["seconds"]))
-            read.think.append(float(line["at"] if timed else line.get("think", 0.0)))
-            read.interactive.append(bool(line.get("interactive", False)))
-    jobs = [
-        Job(name, sessions=tuple(each.session() for each in sessions[name].values()), **head)
-        for name, head in heads.items()
-    ]
-    for job in jobs:
-        if job.nodes > site.nodes or job.slots > site.slots or (job.qpu or 0) >= site.qpus:
-            raise ValueError(f"job {job.name} asks for more than the site has")
-        shares.setdefault(job.account, 1)
-    return Trace(site, shares, sorted(jobs, key=lambda job: job.submitted))

@@ -1,4 +1,4 @@
-"""Traces as files, and from the journal of a QPU agent."""
+"""Traces as files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_journal import charge
-from test_leases import lease
 
 from openqse.errors import ConfigurationError
-from openqse_agent.qpu.journal import Journal
-from openqse_agent.qpu.leases import Mode
-from openqse_simulator import traces
+from openqse_simulator import sources, traces
 from openqse_simulator.scenarios import SCENARIOS
 from openqse_simulator.site import simulate
 from openqse_simulator.traces import Trace
@@ -23,14 +19,14 @@ from openqse_simulator.traces import Trace
 def test_what_is_written_is_read_back(name: str, tmp_path: Path) -> None:
     trace = SCENARIOS[name](500, np.random.default_rng(3))
     traces.save(trace, tmp_path / "trace")
-    read = traces.load(tmp_path / "trace")
+    read = sources.load(tmp_path / "trace")
     assert (read.site, read.shares, read.tasks) == (trace.site, trace.shares, trace.tasks)
     assert simulate(read, "fair").figures() == simulate(trace, "fair").figures()
 
 
 def written(path: Path, *lines: object) -> Trace:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return traces.load(path)
+    return sources.load(path)
 
 
 SITE = {"site": {"nodes": 2, "qpus": 1, "slots": 4}, "shares": {"chem": 3}}
@@ -81,29 +77,4 @@ def test_what_is_no_trace_is_refused(lines: list[object], tmp_path: Path) -> Non
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is no trace"):
-        traces.load(tmp_path / "nothing")
-
-
-def test_a_journal_is_replayed_with_its_jobs_and_charges(tmp_path: Path) -> None:
-    path = tmp_path / "state" / "emu0.sqlite"
-    journal = Journal(path)
-    journal.write_lease(lease(1, 2))
-    journal.write_lease(lease(2, mode=Mode.EXCLUSIVE))
-    journal.charge(
-        [
-            charge(b"first", qpu_time_ns=2_000_000_000),
-            charge(b"second", qpu_time_ns=500_000_000, waited_ns=10**9),
-            charge(b"other", 2, lease="lease-2", qpu_time_ns=250_000_000),
-        ]
-    )
-    journal.settle()
-    journal.close()
-    trace = traces.load(path)
-    assert [(job.name, job.slots, job.exclusive) for job in trace.jobs] == [
-        ("1", 2, False),
-        ("2", 1, True),
-    ]
-    assert [sorted(job.sessions[0].seconds.tolist()) for job in trace.jobs] == [[0.5, 2.0], [0.25]]
-    assert all((job.sessions[0].think >= 0).all() for job in trace.jobs)
-    report = simulate(trace, "fair")
-    assert (report.tasks, report.qpu_seconds) == (3, pytest.approx(2.75))
+        sources.load(tmp_path / "nothing")
