@@ -1,4 +1,4 @@
-"""What it costs to run a task in 20 slices on the emulator, beside running it whole.
+"""What it costs to run a task in 20 slices on the emulator, beside running it whole, in CPU time.
 
 python slices.py [--quick]
 """
@@ -61,7 +61,7 @@ def never():
 
 
 def ratios(name, blocks):
-    """Seconds in slices over seconds whole, one for each block."""
+    """CPU seconds in slices over those whole, one for each block."""
     circuit, shots, noise, method = PROGRAMS[name]
     loaded = profile.load()
     engine = replace(loaded.engine, method=method)
@@ -86,9 +86,9 @@ def ratios(name, blocks):
             # An angle of its own, or the second would find what the first has kept.
             angles = draw.uniform(-3, 3, (1, len(circuit.parameters)))
             work = device.Work(circuit.digest, angles, shots, 1)
-            began = time.perf_counter()
+            began = time.process_time()
             run(work)
-            seconds[run] = time.perf_counter() - began
+            seconds[run] = time.process_time() - began
         if block:  # the first plans the program
             found.append(seconds[sliced] / seconds[whole])
         print(name, {r.__name__: round(s, 3) for r, s in seconds.items()}, file=sys.stderr)

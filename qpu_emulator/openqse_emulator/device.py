@@ -17,7 +17,7 @@ from openqse.program.observable import PauliSum
 from openqse_emulator import choice, density, noise, stabilizer, timing
 from openqse_emulator import profile as profiles
 from openqse_emulator.choice import Choice
-from openqse_emulator.kept import Kept, Shots
+from openqse_emulator.kept import LIMIT, Kept, Shots
 from openqse_emulator.noise import NoiseModel
 from openqse_emulator.profile import Profile
 from openqse_emulator.randomness import Uniforms
@@ -115,14 +115,17 @@ class _Slice:
         """The random numbers of the ``i``-th of these sets."""
         return Uniforms(self.seed, self.first_set + i, self.first_shot)
 
-    def ends(self, count: int) -> bool:
-        """Whether so many shots are the last of their sets."""
-        return self.first_shot + count == self.of_shots
-
     @property
-    def outcomes(self) -> int:
-        """A bound on the states that collapses in the program's course lead to."""
-        return 1 << self.prepared.dense.program.collapses
+    def pure(self) -> bool:
+        """Whether it is a state vector's that does not collapse on the way."""
+        return self.chosen.method == "statevector" and not self.prepared.dense.program.collapses
+
+    def alike(self, count: int) -> bool:
+        """Whether so many shots meet all states that any does, so that all take as long as they."""
+        if self.chosen.method == "trajectories":
+            return False
+        outcomes = 1 << self.prepared.dense.program.collapses
+        return self.chosen.method == "density" or outcomes <= count
 
 
 class Emulator:
@@ -256,29 +259,30 @@ class Emulator:
 
     def _sample(self, part: _Slice, memory: NDArray[np.uint8]) -> None:
         """Writes the samples of each set, readout errors included."""
-        prepared, chosen = part.prepared, part.chosen
-        if chosen.method == "stabilizer":
+        prepared, count = part.prepared, memory.shape[1]
+        if part.chosen.method == "stabilizer":
             for i, row in enumerate(part.angles):
                 program = prepared.clifford(row)
                 memory[i] = stabilizer.sample(
-                    program, prepared.errors, memory.shape[1], (part.seed, part.first_set + i),
+                    program, prepared.errors, count, (part.seed, part.first_set + i),
                     part.stopped, part.first_shot,
                 )  # fmt: skip
             return
-        collapses = chosen.method != "density" and prepared.dense.program.collapses
-        if chosen.method == "trajectories" or collapses:
-            self._sample_paths(part, memory)
-        elif chosen.method == "statevector" and len(part.angles) > 1:
-            self._make_room(chosen)
+        if count < part.of_shots:
+            for i in range(len(part.angles)):
+                self._sample_slice(part, i, memory[i])
+        elif part.pure and len(part.angles) > 1:
+            self._make_room(part.chosen)
             self._engine.samples(
                 prepared.dense, part.angles, part.uniforms, memory, part.stopped
             )  # fmt: skip
         else:
-            self._sample_distributions(part, memory)
+            for i in range(len(part.angles)):
+                self._sample_set(part, i, memory[i], np.ones(count, np.bool_))
         if prepared.errors.any():
             for i, all_rows in enumerate(memory):
                 uniforms = part.uniforms(i)
-                for begin in range(0, len(all_rows), _READ):
+                for begin in range(0, count, _READ):
                     rows = all_rows[begin : begin + _READ]
                     drawn = [
                         uniforms.draw(_READOUT + bit, begin, len(rows))
@@ -286,71 +290,57 @@ class Emulator:
                     ]
                     noise.misread(rows, prepared.errors, np.stack(drawn, axis=1))
 
-    def _sample_distributions(self, part: _Slice, memory: NDArray[np.uint8]) -> None:
-        """Samples programs whose distribution is found once, and kept for the slices to come."""
-        prepared, stopped = part.prepared, part.stopped
-        circuit, count = prepared.circuit, memory.shape[1]
-        for i, row in enumerate(part.angles):
+    def _sample_slice(self, part: _Slice, i: int, memory: NDArray[np.uint8]) -> None:
+        """Writes some shots of a set, which the slices before may have found already."""
+        count, width = memory.shape
+        if part.of_shots * (width + 1) > LIMIT:  # too many to keep
+            self._sample_set(part, i, memory, np.ones(count, np.bool_))
+            return
+        first, last = part.first_shot, part.first_shot + count
+        row = part.angles[i].tobytes()
+        key = part.chosen, part.prepared.circuit.id, row, part.seed, part.first_set + i
+        kept = self._kept.get(key, lambda: Shots(part.of_shots, width))
 
-            def exact(row: NDArray[np.float64] = row) -> density.Distribution:
-                return density.distribution(
-                    prepared.sequence, circuit.num_qubits, circuit.num_clbits, row, stopped
-                )
+        def sample(begin: int, end: int, stopped: Stopped) -> None:
+            window = slice(begin, end)
+            ahead = replace(part, first_shot=begin, stopped=stopped)
+            self._sample_set(ahead, i, kept.memory[window], kept.left[window])
 
-            def dense(row: NDArray[np.float64] = row) -> execute.Distribution:
-                return self._engine.distribution(prepared.dense, row, stopped)
+        memory[:] = kept.take(first, last, sample, part.stopped, alike=part.alike(count))
+        if last == part.of_shots:
+            self._kept.drop(key)
 
-            key = part.chosen.method, circuit.id, row.tobytes()
-            sliced = count < part.of_shots
-            if key not in self._kept:
-                self._make_room(part.chosen)
-            if part.chosen.method == "density":
-                drawn = part.uniforms(i).draw(0, 0, count)
-                memory[i] = density.sample(self._kept.get(key, exact, sliced=sliced), drawn)
-            else:
-                found = self._kept.get(key, dense, sliced=sliced)
-                found.sample(part.uniforms(i), memory[i], self._engine.team, stopped)
-            if part.ends(count):
-                self._kept.release(key)
-
-    def _sample_paths(self, part: _Slice, memory: NDArray[np.uint8]) -> None:
-        """Samples programs in which shots go ways of their own."""
-        prepared = part.prepared
-        count, width = memory.shape[1:]
-        self._make_room(part.chosen)
-        for i, row in enumerate(part.angles):
-            if count == part.of_shots:
-                self._follow(part, i, memory[i], None, part.stopped)
-                continue
-            key = part.chosen, prepared.circuit.id, row.tobytes(), part.seed, part.first_set + i
-            shots = self._kept.get(key, lambda: Shots(part.of_shots, width), sliced=True)
-
-            def sample(
-                begin: int, end: int, stopped: Stopped, i: int = i, kept: Shots = shots
-            ) -> None:
-                self._follow(
-                    replace(part, first_shot=begin), i, kept.memory[begin:end],
-                    kept.left[begin:end], stopped,
-                )  # fmt: skip
-
-            begin = part.first_shot
-            alike = part.chosen.method == "statevector" and part.outcomes <= count
-            memory[i] = shots.take(begin, begin + count, sample, part.stopped, alike=alike)
-            if part.ends(count):
-                self._kept.drop(key)
-
-    def _follow(
-        self,
-        part: _Slice,
-        i: int,
-        memory: NDArray[np.uint8],
-        left: NDArray[np.bool_] | None,
-        stopped: Stopped,
+    def _sample_set(
+        self, part: _Slice, i: int, memory: NDArray[np.uint8], left: NDArray[np.bool_]
     ) -> None:
-        """Samples those shots of a set that are left."""
-        prepared, row, uniforms = part.prepared, part.angles[i], part.uniforms(i)
+        """Writes those shots of a set that are left, and strikes them off."""
+        prepared, row, stopped, uniforms = (
+            part.prepared,
+            part.angles[i],
+            part.stopped,
+            part.uniforms(i),
+        )
+        circuit = prepared.circuit
+        key = part.chosen.method, circuit.id, row.tobytes()
+        if key not in self._kept:
+            self._make_room(part.chosen)
         if part.chosen.method == "trajectories":
             prepared.trajectories.sample(row, uniforms, memory, stopped, left)
+        elif part.chosen.method == "density":
+            exact = self._kept.get(
+                key,
+                lambda: density.distribution(
+                    prepared.sequence, circuit.num_qubits, circuit.num_clbits, row, stopped
+                ),
+            )
+            memory[:] = density.sample(exact, uniforms.draw(0, 0, len(memory)))
+            left[:] = False
+        elif part.pure:
+            found = self._kept.get(
+                key, lambda: self._engine.distribution(prepared.dense, row, stopped)
+            )
+            found.sample(uniforms, memory, self._engine.team, stopped)
+            left[:] = False
         else:
             branches.sample(self._engine, prepared.dense, row, uniforms, memory, stopped, left)
 

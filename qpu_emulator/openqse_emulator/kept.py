@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -16,7 +17,7 @@ from openqse_emulator.statevector.team import Stopped
 #: Bytes that are kept for runs to come: four distributions of 20 qubits.
 LIMIT = 2**26
 #: Seconds that a slice may take for shots that are not its own.
-_AHEAD = 0.5
+_AHEAD = 2.0
 
 
 class Sized(Protocol):
@@ -31,65 +32,41 @@ S = TypeVar("S", bound=Sized)
 
 class Kept:
     """The objects used last, within ``LIMIT`` bytes, since slices of tasks interleave with other
-    tasks'; and one that is larger, while its task runs in slices."""
+    tasks'."""
 
     def __init__(self) -> None:
-        self._small: OrderedDict[Hashable, Sized] = OrderedDict()
-        self._small_bytes = 0
-        self._large: dict[Hashable, Sized] = {}
+        self._objects: OrderedDict[Hashable, Sized] = OrderedDict()
+        self.nbytes = 0
 
     def __len__(self) -> int:
-        return len(self._small) + len(self._large)
+        return len(self._objects)
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._small or key in self._large
+        return key in self._objects
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that all take."""
-        return self._small_bytes + sum(each.nbytes for each in self._large.values())
-
-    def get(self, key: Hashable, make: Callable[[], S], *, sliced: bool) -> S:
-        """The object of this key, made if it is not there.
-
-        Args:
-            sliced: it is going to be asked for again, so that it is kept however large it is.
-        """
-        found = self._small.get(key)
+    def get(self, key: Hashable, make: Callable[[], S]) -> S:
+        """The object of this key, made if it is not there; kept unless it alone is too large."""
+        found = self._objects.get(key)
         if found is not None:
-            self._small.move_to_end(key)
+            self._objects.move_to_end(key)
             return cast(S, found)
-        if key in self._large:
-            return cast(S, self._large[key])
         made = make()
         if made.nbytes <= LIMIT:
-            self._small[key] = made
-            self._small_bytes += made.nbytes
-            self._shrink(LIMIT)
-        elif sliced:
-            self._large = {key: made}
+            self._objects[key] = made
+            self.nbytes += made.nbytes
+            self.trim(LIMIT)
         return made
 
     def drop(self, key: Hashable) -> None:
-        """Forgets an object."""
-        self._large.pop(key, None)
-        found = self._small.pop(key, None)
+        """Forgets an object, if it is there."""
+        found = self._objects.pop(key, None)
         if found is not None:
-            self._small_bytes -= found.nbytes
-
-    def release(self, key: Hashable) -> None:
-        """Forgets an object that was kept although it is larger than ``LIMIT``."""
-        self._large.pop(key, None)
+            self.nbytes -= found.nbytes
 
     def trim(self, nbytes: int) -> None:
         """Keeps no more than so many bytes."""
-        if self.nbytes > nbytes:
-            self._large.clear()
-        self._shrink(nbytes)
-
-    def _shrink(self, nbytes: int) -> None:
-        while self._small_bytes > nbytes:
-            self.drop(next(iter(self._small)))
+        while self.nbytes > nbytes:
+            self.drop(next(iter(self._objects)))
 
 
 #: Samples those shots from one number to another that are left, and says so of each.
@@ -110,7 +87,6 @@ class Shots:
     def __init__(self, shots: int, width: int) -> None:
         self.memory = np.zeros((shots, width), np.uint8)
         self.left = np.ones(shots, np.bool_)
-        self._pace = shots
 
     @property
     def nbytes(self) -> int:
@@ -128,18 +104,13 @@ class Shots:
         Raises:
             TaskCancelled: ``stopped`` was true.
         """
-        left = np.count_nonzero(self.left)
-        if alike and self.left[begin:end].any():
-            sample(begin, len(self.left), stopped)
-        elif self.left[begin:end].any():
-            last = time.monotonic() + _AHEAD
+        if self.left[begin:end].any():
+            last = time.monotonic() + (math.inf if alike else _AHEAD)
             try:
-                ahead = min(len(self.left), max(end, begin + self._pace))
-                sample(begin, ahead, lambda: stopped() or time.monotonic() > last)
+                sample(begin, len(self.left), lambda: stopped() or time.monotonic() > last)
             except TaskCancelled:
                 if stopped():
                     raise
-            self._pace = 2 * int(left - np.count_nonzero(self.left))
-            if self.left[begin:end].any():
-                sample(begin, end, stopped)
+        if self.left[begin:end].any():
+            sample(begin, end, stopped)
         return self.memory[begin:end]
