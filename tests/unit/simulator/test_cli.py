@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+import openqse_simulator
 from openqse_simulator.cli import main
 
 
@@ -64,3 +66,15 @@ def test_unknown_policies_are_refused(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         main(["backlog", "--policy", "fair,lifo"])
     assert "no policy 'lifo'" in capsys.readouterr().err
+
+
+def test_what_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in list(sys.modules):
+        if name.startswith("openqse_simulator."):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(openqse_simulator, "cli")
+    monkeypatch.setitem(sys.modules, "simpy", None)
+    assert openqse_simulator.main() == 2
+    assert "simpy is not installed" in capsys.readouterr().err
