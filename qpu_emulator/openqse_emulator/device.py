@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openqse.device import Calibration, Capabilities, DeviceStatus, Expectations, Samples
-from openqse.errors import ArgumentError, DeviceError, NotSupported
+from openqse.errors import ArgumentError, DeviceError, NotSupported, TaskCancelled
 from openqse.program.circuit import FORMAT, Circuit
 from openqse.program.observable import PauliSum
 from openqse_emulator import choice, density, noise, stabilizer, timing
@@ -27,6 +28,8 @@ from openqse_emulator.warm import compile_kernels
 
 #: Stream of the random numbers of readout errors, and shots that are read at a time.
 _READOUT, _READ = 2**32, 2**12
+#: Seconds between two looks at whether a task is to stop, while it takes hardware's time.
+_LOOK = 0.01
 
 Stopped = Callable[[], bool]
 
@@ -218,6 +221,7 @@ class Emulator:
             TaskCancelled: ``stopped`` was true.
             DeviceError: memory ran out.
         """
+        began = time.monotonic()
         of_shots = first_shot + shots if of_shots is None else of_shots
         if not 0 <= first_shot < first_shot + shots <= of_shots or not 0 <= first_set < 2**62:
             raise ArgumentError(
@@ -244,8 +248,21 @@ class Emulator:
             self._sample(part, memory)
         except MemoryError as error:
             raise _out_of_memory(chosen) from error
-        time = self.estimate(prepared, shots, len(angles))
-        return Samples(memory, time, f"{chosen.method}: {chosen.reason}")
+        taken = self.estimate(prepared, shots, len(angles))
+        self._take(taken, began, stopped)
+        return Samples(memory, taken, f"{chosen.method}: {chosen.reason}")
+
+    def _take(self, qpu_time_ns: int, began: float, stopped: Stopped) -> None:
+        """Waits until a task has taken its QPU time since it began, if the profile asks for that.
+
+        Raises:
+            TaskCancelled: ``stopped`` was true.
+        """
+        ends = began + qpu_time_ns * 1e-9
+        while self._profile.real_time and (left := ends - time.monotonic()) > 0:
+            if stopped():
+                raise TaskCancelled("the task was stopped", layer="device")
+            time.sleep(min(left, _LOOK))
 
     def _seed(self, given: int | None) -> int:
         """A seed, drawn if none is given."""
@@ -376,6 +393,7 @@ class Emulator:
             TaskCancelled: ``stopped`` was true.
             DeviceError: memory ran out.
         """
+        began = time.monotonic()
         circuit = prepared.circuit
         if observable.num_qubits != circuit.num_qubits:
             raise ArgumentError(
@@ -398,8 +416,9 @@ class Emulator:
             values = self._expect(part, observable)
         except MemoryError as error:
             raise _out_of_memory(chosen) from error
-        time = self.estimate(prepared, 0, len(angles), observable)
-        return Expectations(values, time, f"{chosen.method}: {chosen.reason}")
+        taken = self.estimate(prepared, 0, len(angles), observable)
+        self._take(taken, began, stopped)
+        return Expectations(values, taken, f"{chosen.method}: {chosen.reason}")
 
     def _expect(self, part: _Slice, observable: PauliSum) -> NDArray[np.float64]:
         prepared, stopped = part.prepared, part.stopped
@@ -479,8 +498,9 @@ def create(profile: str | None = None) -> Emulator:
 
 
 def _figures(profile: Profile) -> Profile:
-    """A profile without what changes no result: by how many threads and in what memory."""
-    return replace(profile, engine=replace(profile.engine, threads=0, memory_bytes=0))
+    """A profile without what changes no result: threads, memory, and whether it takes its time."""
+    engine = replace(profile.engine, threads=0, memory_bytes=0)
+    return replace(profile, engine=engine, real_time=False)
 
 
 def _out_of_memory(chosen: Choice) -> DeviceError:

@@ -129,6 +129,7 @@ class Profile:
         native_gates: names of the gates that cost one native operation.
         durations_ns: durations of operations.
         engine, noise: how programs are computed, and what goes wrong.
+        real_time: whether a task takes as long as on hardware, not only as long as computing does.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Profile:
     durations_ns: Durations
     engine: Engine = Engine()
     noise: Noise = Noise()
+    real_time: bool = False
 
 
 def _memory(root: Path = Path("/")) -> int:
@@ -213,9 +215,10 @@ def _wrong(name: str, reason: str) -> ConfigurationError:
 
 
 def _profile(name: str, table: dict[str, Any]) -> Profile:
-    optional = {"engine", "noise"}
+    optional = {"engine", "noise", "real_time"}
     _check_keys(name, table, _names(Profile) - optional - {"name"}, "", optional)
     gates, durations = table["native_gates"], _table(name, table, "durations_ns")
+    real_time = table.get("real_time", False)
     _check_keys(name, durations, _names(Durations), "durations_ns.")
     for key, value in durations.items():
         _check_number(name, f"durations_ns.{key}", value, 0, 10**12)
@@ -227,6 +230,8 @@ def _profile(name: str, table: dict[str, Any]) -> Profile:
     for gate in gates:
         if gate not in _GATE_NAMES:
             raise _wrong(name, f"'native_gates' names an unknown gate {gate!r}")
+    if not isinstance(real_time, bool):
+        raise _wrong(name, f"'real_time' must be true or false, not {real_time!r}")
     return Profile(
         name,
         table["max_qubits"],
@@ -236,6 +241,7 @@ def _profile(name: str, table: dict[str, Any]) -> Profile:
         Durations(**durations),
         _engine(name, _table(name, table, "engine")),
         _noise(name, _table(name, table, "noise"), table["max_qubits"]),
+        real_time,
     )
 
 

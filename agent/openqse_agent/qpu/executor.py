@@ -153,6 +153,7 @@ class Executor:
 
     Attributes:
         running: the tasks that the device has: one, or several that it runs in one go.
+        busy_s: seconds that the device has run tasks, and slices, since the agent began.
         waits: of tasks that began lately, how many turns others had from their arrival on, the one
             that ran then included; of batch tasks (False) and interactive ones (True).
     """
@@ -173,6 +174,7 @@ class Executor:
         self._slice_ns = int(slice * 1e9) if driver.capabilities.slices else None
         self._begun: set[Task] = set()  # those of which some slices have run, and more are to
         self.running: tuple[Task, ...] = ()
+        self.busy_s = 0.0
         self.waits: dict[bool, deque[int]] = {c: deque(maxlen=_WAITS) for c in (False, True)}
         self._turns = 0
         self._lock = threading.Lock()  # guards the queue and whose turn the device is
@@ -441,11 +443,8 @@ class Executor:
         works = [task.work for task in tasks]
         try:
             prepared = self._prepare(tasks[0]).prepared
-            outcome = device.execute(
-                self._driver,
-                prepared,
-                device.together(works),
-                lambda: all(task.should_stop() for task in tasks),
+            outcome, _ = self._execute(
+                prepared, device.together(works), lambda: all(task.should_stop() for task in tasks)
             )
             return [(part, part.data.qpu_time_ns) for part in device.apart(outcome, works)]
         except OpenQSEError:
@@ -460,9 +459,8 @@ class Executor:
                 raise TaskCancelled("stopped before it ran")
             program = self._prepare(task)
             work = self._next_slice(task, program)
-            began = time.monotonic()
-            outcome = device.execute(self._driver, program.prepared, work, task.should_stop)
-            program.took(time.monotonic() - began, work)
+            outcome, seconds = self._execute(program.prepared, work, task.should_stop)
+            program.took(seconds, work)
             took = outcome.data.qpu_time_ns
             program.qpu_time = took * 1e-9 / _shots(work)
             if task.join is not None:
@@ -476,6 +474,18 @@ class Executor:
             log.exception("a task could not be run")
             outcome = InternalError(repr(error), layer="QPU agent")
         return outcome, took
+
+    def _execute(
+        self, prepared: Any, work: device.Work, stopped: Callable[[], bool]
+    ) -> tuple[device.Outcome, float]:
+        """What the device makes of work, and in how many seconds."""
+        began = time.monotonic()
+        try:
+            outcome = device.execute(self._driver, prepared, work, stopped)
+        finally:
+            seconds = time.monotonic() - began
+            self.busy_s += seconds
+        return outcome, seconds
 
     def _next_slice(self, task: Task, program: _Program) -> device.Work:
         """What of a task is to run now."""

@@ -654,6 +654,7 @@ class QPUAgent:
                 "tasks_queued": len(self._executor),
                 "tasks": len(self._tasks),
                 "busy": self._executor.busy,
+                "busy_s": self._executor.busy_s,
                 **wait_report(self._executor),
                 "calibration": self._device.calibration().id,
                 **self._maintenance.report(),

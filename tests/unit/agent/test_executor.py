@@ -221,6 +221,21 @@ def test_questions_leave_the_device_to_the_tasks_that_wait(rig: Rig) -> None:
         executor.aside(lambda: None)
 
 
+def test_the_device_is_busy_while_it_runs_tasks_also_those_that_fail(rig: Rig) -> None:
+    rig.outcomes(task(1))
+    succeeded = rig.executor.busy_s
+    assert succeeded > 0
+
+    def rejected(*_: Any, **__: Any) -> Any:
+        time.sleep(0.05)  # what it took
+        raise ValueError("a driver's own exception")
+
+    rig.driver.run = rejected  # type: ignore[method-assign]
+    began = time.monotonic()
+    rig.outcomes(task(2))
+    assert 0.05 <= rig.executor.busy_s - succeeded <= time.monotonic() - began
+
+
 def test_what_has_begun_ends_while_no_task_is_started(rig: Rig) -> None:
     driver, executor, long, other = rig.driver, rig.executor, task(1, shots=3000), task(2)
     driver.hold.clear()

@@ -98,6 +98,7 @@ def test_the_status_says_how_many_turns_tasks_waited(rank: openqse.QPU, stack: S
     assert not isinstance(status, OpenQSEError)
     assert status["batch_wait_slices_p99"] >= 1
     assert status["interactive_wait_slices_p99"] == 0
+    assert status["busy_s"] > 0
 
 
 def test_usage_is_remembered_over_a_restart(rank: openqse.QPU, stack: Stack) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -190,6 +191,33 @@ def test_run_is_stopped_between_shots_and_rows(emulator: Emulator, shots: int) -
     prepared = emulator.prepare(rotations())
     with pytest.raises(TaskCancelled):
         emulator.run(prepared, np.zeros((1000, 2)), shots, 1, After(4))
+
+
+@pytest.fixture
+def punctual() -> Iterator[Emulator]:
+    """Takes hardware's time for a task: a tenth of a second for each shot."""
+    loaded = profile.load("superconducting")
+    durations = replace(loaded.durations_ns, initialisation=100_000_000)
+    made = Emulator(replace(loaded, durations_ns=durations, expectation_shots=2, real_time=True))
+    yield made
+    made.close()
+
+
+def test_a_task_takes_its_qpu_time_where_the_profile_says_so(punctual: Emulator) -> None:
+    prepared = punctual.prepare(CircuitBuilder(1).h(0).measure_all().build())
+    began = time.monotonic()
+    found = punctual.run(prepared, NONE, 3, 1, never)
+    assert time.monotonic() - began >= found.qpu_time_ns * 1e-9 >= 0.3
+    began = time.monotonic()
+    expected = punctual.expectation(prepared, PauliSum.from_terms({"Z0": 1.0}, 1), NONE, 1, never)
+    assert time.monotonic() - began >= expected.qpu_time_ns * 1e-9 >= 0.2
+
+
+def test_a_task_that_takes_its_qpu_time_is_stopped_in_the_course_of_it(punctual: Emulator) -> None:
+    prepared = punctual.prepare(CircuitBuilder(1).h(0).measure_all().build())
+    with pytest.raises(TaskCancelled) as caught:
+        punctual.run(prepared, NONE, 100_000, 1, After(20))  # hours of QPU time
+    assert caught.value.layer == "device"
 
 
 def test_branches_and_expectations_are_stopped(emulator: Emulator) -> None:
@@ -380,6 +408,7 @@ def test_calibration_is_of_what_changes_results() -> None:
         Emulator(replace(loaded, engine=engine)).calibration().id
         for engine in (Engine(), Engine(threads=1), Engine(memory_bytes=2**30))
     }
+    ids.add(Emulator(replace(loaded, real_time=True)).calibration().id)
     assert len(ids) == 1
     single = Emulator(replace(loaded, engine=Engine(precision="single")))
     assert single.calibration().id not in ids

@@ -47,6 +47,7 @@ def test_profile_is_read_from_a_path(tmp_path: Path) -> None:
         ('["rz", "rx", "ry", "rxx"]', '"rz"', "'native_gates' is not a list"),
         ('["rz", "rx", "ry", "rxx"]', "[[1]]", "unknown gate [1]"),
         ("[durations_ns]", "durations_ns = 3\n[other]", "unknown key 'other'"),
+        ("max_qubits = 12", "max_qubits = 12\nreal_time = 1", "'real_time' must be true or false"),
         ("max_qubits = 12", "max_qubits 12", "is not TOML"),
     ],
 )
