@@ -8,6 +8,7 @@ import json
 import secrets
 import shlex
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -236,21 +237,24 @@ class Cluster:
             files = ((Path(entry.name).name, tar.extractfile(entry)) for entry in tar)
             return {name: file.read().decode() for name, file in files if file is not None}
 
+    def copy(self, folder: Path, user: str, name: str) -> None:
+        """Copies a folder into a user's home, which all containers share."""
+        uid = int(self.check(f"id -u {user}").out)
+
+        def own(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+            entry.uid = entry.gid = uid
+            return None if "__pycache__" in entry.name else entry
+
+        with tempfile.TemporaryFile() as archive:
+            with tarfile.open(fileobj=archive, mode="w") as tar:
+                tar.add(folder, name, filter=own)
+            archive.seek(0)
+            self._docker.containers.get("openqse-login").put_archive(f"/home/{user}", archive)
+
     def install_programs(self) -> None:
         """Copies tests/cluster/programs into each user's home, which all containers share."""
         for user in USERS:
-            uid = int(self.check(f"id -u {user}").out)
-            archive = io.BytesIO()
-            with tarfile.open(fileobj=archive, mode="w") as tar:
-
-                def own(entry: tarfile.TarInfo, uid: int = uid) -> tarfile.TarInfo | None:
-                    entry.uid = entry.gid = uid
-                    return None if "__pycache__" in entry.name else entry
-
-                tar.add(PROGRAMS, "cluster-tests", filter=own)
-            self._docker.containers.get("openqse-login").put_archive(
-                f"/home/{user}", archive.getvalue()
-            )
+            self.copy(PROGRAMS, user, "cluster-tests")
 
     def remove_programs(self) -> None:
         for user in USERS:
