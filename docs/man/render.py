@@ -16,6 +16,7 @@ from openqse_agent.cli import keys, main
 from openqse_agent.node import loop as node_agent
 from openqse_agent.qpu import loop as qpu_agent
 from openqse_emulator import warm
+from openqse_simulator import cli as simulator
 
 HERE = Path(__file__).parent
 
@@ -52,6 +53,7 @@ COMMANDS = (
         ),
     ),
     Command(warm.parser, 1, "prepare and describe the emulated QPU"),
+    Command(simulator.parser, 1, "compare policies of sharing QPUs, in simulated time"),
     Command(keys.parser, 1, "make key pairs for the connections to QPU agents", (_KEYS,)),
     Command(
         node_agent.parser,

@@ -36,7 +36,7 @@ of a QPU agent, or what sacct printed. Scenarios: """ + "; ".join(
 
 def main(argv: list[str] | None = None) -> int:
     """Simulates as the arguments say; errors are one line on stderr and exit code 2."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         _run(arguments)
     except OpenQSEError as error:
@@ -47,37 +47,38 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="openqse-simulate", description=_DESCRIPTION)
-    parser.add_argument("trace", help=f"a file, or a scenario: {', '.join(SCENARIOS)}")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="openqse-simulate", description=_DESCRIPTION)
+    made.add_argument("trace", help=f"a file, or a scenario: {', '.join(SCENARIOS)}")
+    made.add_argument(
         "--policy",
         type=_among("policy", POLICIES),
         default=list(POLICIES),
         metavar="NAME[,…]",
         help=f"of {', '.join(POLICIES)}; all unless given",
     )
-    parser.add_argument(
+    made.add_argument(
         "--mode",
         type=_among("mode", _MODES),
         default=["shared"],
         metavar="NAME[,…]",
         help="shared: as the trace says (default); exclusive: every job takes a whole QPU",
     )
-    parser.add_argument("--tasks", type=int, default=10_000, help="of a scenario (10,000)")
-    parser.add_argument("--seed", type=int, default=1, help="of a scenario (1)")
+    made.add_argument("--tasks", type=int, default=10_000, help="of a scenario (10,000)")
+    made.add_argument("--seed", type=int, default=1, help="of a scenario (1)")
     for setting in fields(Settings):
-        parser.add_argument(
+        made.add_argument(
             f"--{setting.name}",
             type=float,
             default=setting.default,
             metavar="SECONDS",
             help=f"[qpu] {setting.name} of the QPU agents ({setting.default})",
         )
-    parser.add_argument("--json", action="store_true", help="print a JSON object for each run")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write the trace to a file")
-    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write plots there, as SVG")
-    return parser
+    made.add_argument("--json", action="store_true", help="print a JSON object for each run")
+    made.add_argument("--save", type=Path, metavar="FILE", help="write the trace to a file")
+    made.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write plots there, as SVG")
+    return made
 
 
 def _among(what: str, known: dict[str, Any]) -> Callable[[str], list[str]]:
