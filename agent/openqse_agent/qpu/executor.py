@@ -41,8 +41,8 @@ _SHORT = 150e-6
 _WAITS = 1000
 #: Seconds of short tasks that the loop runs before it looks at its sockets again.
 _TURN = 1e-3
-#: Tasks that run in one go at most.
-_TOGETHER = 64
+#: Tasks that run in one go at most, and for how many seconds while others wait.
+_TOGETHER, _TOGETHER_WHILE_OTHERS_WAIT = 64, 0.01
 #: Questions that may wait for the device, and the part of the time that they get of it from tasks.
 _ASIDES, _ASIDES_PART = 16, 0.1
 #: Bytes of encoded programs whose prepared forms are kept.
@@ -413,12 +413,16 @@ class Executor:
         return ended
 
     def _alike(self, task: Task, most: float) -> list[Task]:
-        """Takes the tasks behind one that may run along with it: as many as make up a slice."""
+        """Takes the tasks behind one that may run along with it: as many as make up a slice or, if
+        those of other sessions wait, fewer: their first ones are not to wait for all of these."""
         program = self._prepared.get(task.work.program)
         if task.join is not None or program is None or not program.qpu_time:
             return []
+        alone = len(self._queue) < task.session.tasks
+        limit = self._slice if alone else min(self._slice, _TOGETHER_WHILE_OTHERS_WAIT)
+        most = min(most, limit)
         shots = min(
-            self._slice / program.qpu_time,
+            limit / program.qpu_time,
             most / program.seconds * program.shots,
             AHEAD / program.shot_size,
         )

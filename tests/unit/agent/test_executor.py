@@ -130,6 +130,7 @@ def small(rig: Rig, count: int, **changed: Any) -> list[Task]:
     builder = openqse.CircuitBuilder(1, 8)
     program = builder.rx(builder.parameter("angle"), 0).measure(0, 0).build()
     tasks = [task(i, program) for i in range(count + 1)]
+    tasks[0].session.tasks = count  # unanswered ones
     for i, one in enumerate(tasks):
         one.session = tasks[0].session
         one.work = replace(one.work, parameters=np.full((1, 1), float(i)), **changed)
@@ -151,6 +152,19 @@ def test_small_tasks_of_one_program_run_in_one_go(rig: Rig, journal: Journal) ->
     queue = rig.executor._queue
     assert isinstance(queue, FairQueue)
     assert queue._shares.usage((), time.monotonic()) == pytest.approx(22e-6)
+
+
+def test_while_others_wait_less_is_run_in_one_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 4.5 * 2 * rig.driver.SHOT_NS * 1e-9
+    monkeypatch.setattr("openqse_agent.qpu.executor._TOGETHER_WHILE_OTHERS_WAIT", limit)
+    tasks = small(rig, 8)
+    lease = Lease("M", 8, 0, "bob", "ml", 1, Mode.SHARED, 0, 1, None, 0.0)
+    others = [task(20 + i) for i in range(8)]
+    for one in others:
+        one.session = Session(Ledger(lease), b"another", (b"c1", b"s"))
+    rig.executor._prepared[tasks[0].work.program].seconds = 1e-9  # QPU time alone is to count
+    rig.outcomes(*tasks, *others)
+    assert rig.driver.runs == 2 + len(others)  # two of the others take longer than the limit
 
 
 @pytest.mark.parametrize(
