@@ -182,6 +182,8 @@ def charged(cluster: Cluster) -> dict[str, tuple[float, int]]:
     rows = json.loads(cluster.check(["openqse", "usage", QPU, "--json"]).out)
     totals = dict.fromkeys(WEIGHTS, (0.0, 0))
     for row in rows:
+        if row["account"] not in totals:  # what else the cluster was used for
+            continue
         seconds, tasks = totals[row["account"]]
         totals[row["account"]] = (seconds + row["qpu_time_ns"] * 1e-9, tasks + row["tasks"])
     return totals
