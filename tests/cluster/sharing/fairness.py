@@ -2,6 +2,7 @@
 
 ci/bench fairness            60 seconds of QPU time for each policy
 ci/bench fairness --quick    20
+ci/bench fairness --plot F   and the service over time as SVG
 
 The account with the smaller share splits itself into two jobs of two ranks with deeper backlogs;
 the other has one job of two ranks. Both mix short and long tasks. Meanwhile a job of the smaller
@@ -15,12 +16,14 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import matplotlib as mpl
 from containers import Cluster, NotUp, until, with_programs
 from jobs import START, Jobs, python
+from matplotlib.figure import Figure
 
 from sharing.figures import jain, percentile, share_error
 
@@ -44,6 +47,7 @@ class Shared:
         tasks: tasks in that time. seconds: how long it was by the clock.
         wait: turns of others that interactive tasks waited, 99 of 100 of them at most.
         glances: seconds that each interactive task took, way there and back included.
+        course: the service after so many seconds by the clock, as it grew.
     """
 
     service: dict[str, float]
@@ -51,6 +55,7 @@ class Shared:
     seconds: float
     wait: float
     glances: list[float]
+    course: list[tuple[float, dict[str, float]]]
 
     def __str__(self) -> str:
         taken = [round(percentile(self.glances, part), 3) for part in (0.5, 0.99)]
@@ -67,6 +72,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--plot", metavar="FILE", help="draw the service over time, as SVG")
     arguments = parser.parse_args()
     qpu_time = 20.0 if arguments.quick else 60.0
     found = {}
@@ -83,6 +89,8 @@ def main() -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return 130
+    if arguments.plot:
+        plot(found, arguments.plot)
     figures: dict[str, Callable[[Shared], float]] = {
         "share_error": lambda x: share_error(x.service, WEIGHTS),
         "jain": lambda x: jain(x.service, WEIGHTS),
@@ -92,6 +100,22 @@ def main() -> int:
         line = {"name": f"fairness.{name}", "value": round(figure(found["fair"]), 4)}
         print(json.dumps({**line, "fifo": round(figure(found["fifo"]), 4)}), flush=True)
     return 0
+
+
+def plot(found: Mapping[str, Shared], file: str) -> None:
+    """One panel for each policy: fair is where the lines lie on each other."""
+    figure = Figure(figsize=(3.2 * len(found), 3.2), layout="constrained")
+    panels = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
+    for panel, (name, shared) in zip(panels, found.items(), strict=True):
+        times = [0.0, *(at for at, _ in shared.course)]
+        for account, weight in WEIGHTS.items():
+            given = [0.0, *(service[account] / weight for _, service in shared.course)]
+            panel.plot(times, given, marker=".", label=f"{account} ({weight:g})")
+        panel.set(title=name, xlabel="time [s]")
+    panels[0].set_ylabel("QPU time / shares [s]")
+    panels[-1].legend(frameon=False)
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
 
 
 def say(text: str) -> None:
@@ -153,11 +177,13 @@ def share(cluster: Cluster, qpu_time: float) -> Shared:
         glance = python("glance.py", folder, "0.05", "100000")
         watched = jobs.start("srun", f"--qpu={QPU}", "-n1", *glance, user="bob", deadline=300)
         began, first = time.monotonic(), charged(cluster)
+        course: list[tuple[float, dict[str, float]]] = []
 
         def since() -> dict[str, tuple[float, int]]:
             """What each account was charged since then, once that is enough."""
             last = charged(cluster)
             more = {a: (last[a][0] - first[a][0], last[a][1] - first[a][1]) for a in WEIGHTS}
+            course.append((time.monotonic() - began, {a: more[a][0] for a in WEIGHTS}))
             return more if sum(seconds for seconds, _ in more.values()) >= qpu_time else {}
 
         found = until(since, SERVED, f"{qpu_time:g} s of QPU time were given")
@@ -168,7 +194,7 @@ def share(cluster: Cluster, qpu_time: float) -> Shared:
         assert output.code == 0, str(output)
         service = {account: given for account, (given, _) in found.items()}
         tasks = sum(number for _, number in found.values())
-        return Shared(service, tasks, seconds, wait[0], output.lines[-1]["seconds"])
+        return Shared(service, tasks, seconds, wait[0], output.lines[-1]["seconds"], course)
 
 
 def interactive_wait(cluster: Cluster) -> list[float]:
