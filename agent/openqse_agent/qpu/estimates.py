@@ -30,7 +30,6 @@ class Estimates:
 
     Args:
         max_shots: of the device.
-        slice: seconds of QPU time after which a task gives way.
         ask: has a question answered in a thread, and its answer brought back.
         answer: sends a row, or the error that there is in its place.
     """
@@ -40,14 +39,12 @@ class Estimates:
         qpu: str,
         executor: Executor,
         max_shots: int,
-        slice: float,
         ask: Callable[[Callable[[], Any], Callable[[Any], None]], None],
         answer: Callable[[Address, Header, Row | OpenQSEError], None],
     ) -> None:
         self._qpu = qpu
         self._executor = executor
         self._max_shots = max_shots
-        self._slice = slice
         self._ask = ask
         self._answer = answer
 
@@ -113,12 +110,9 @@ class Estimates:
     def _row(self, task: Task, qpu_time_ns: int) -> Row:
         executor = self._executor
         ahead, elapsed = len(executor.running), executor.expected_to_run()
-        forecast = executor.forecast(
-            lambda other: executor.expected_qpu_time(other) or 0.0, self._slice, task
-        )
         position, start = next(
             (position, start)
-            for position, (other, start) in enumerate(forecast, 1)
+            for position, (other, start) in enumerate(executor.forecast(task), 1)
             if other is task
         )
         return {

@@ -293,12 +293,12 @@ class Executor:
         with self._lock:
             return list(self._queue.waiting())
 
-    def forecast(
-        self, cost: Callable[[Task], float], slice: float, coming: Task | None = None
-    ) -> Iterator[tuple[Task, float]]:
+    def forecast(self, coming: Task | None = None) -> Iterator[tuple[Task, float]]:
         """The tasks that wait, in the order in which they are to start, with the seconds until
         then; the queue goes on meanwhile. One that is not there may be forecast along."""
-        forecast = self._queue.forecast(cost, slice, coming)
+        forecast = self._queue.forecast(
+            lambda task: self.expected_qpu_time(task) or 0.0, self._slice, coming
+        )
         with self._lock:
             first = next(forecast, None)
         if first is not None:

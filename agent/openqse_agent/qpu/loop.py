@@ -159,7 +159,6 @@ class QPUAgent:
             qpu.name,
             self._executor,
             driver.capabilities.max_shots,
-            config.qpu.slice,
             ask=self._ask,
             answer=self._report_estimate,
         )
@@ -672,7 +671,7 @@ class QPUAgent:
         limit = body.get("limit", MOST_ROWS)
         if type(limit) is not int or not 0 < limit <= MOST_ROWS:
             raise ProtocolError(f"a limit is from 1 to {MOST_ROWS} rows", layer="QPU agent")
-        name, slice = self._qpu.name, self._config.slice
+        name = self._qpu.name
         parked = [task for ledger in self._ledgers.values() for task in ledger.parked]
 
         def answered(rows: Any) -> None:
@@ -682,7 +681,7 @@ class QPUAgent:
                 self._report(address, head, {"queue": rows, "tasks": len(self._tasks)})
 
         # Not in the loop: a forecast of many tasks takes a while.
-        self._ask(lambda: queue_rows(name, self._executor, parked, slice, limit), answered)
+        self._ask(lambda: queue_rows(name, self._executor, parked, limit), answered)
 
     def _report_shares(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         rows = share_rows(self._qpu.name, self._executor, self._shares)

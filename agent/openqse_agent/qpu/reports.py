@@ -19,22 +19,19 @@ Row = dict[str, Any]
 MOST_ROWS = 10_000
 
 
-def queue_rows(
-    qpu: str, executor: Executor, parked: Sequence[Task], slice: float, limit: int
-) -> list[Row]:
+def queue_rows(qpu: str, executor: Executor, parked: Sequence[Task], limit: int) -> list[Row]:
     """The task that runs, those that wait in the order in which they are to start, and those whose
     sessions have to take results first.
 
     Args:
         parked: the last of these.
-        slice: seconds of QPU time after which a task gives way.
         limit: most rows.
     """
     now = time.monotonic()
     rows = [_row(qpu, executor, task, "running", now) for task in executor.running]
     elapsed = executor.expected_to_run()
-    forecast = executor.forecast(lambda task: executor.expected_qpu_time(task) or 0.0, slice)
-    for position, (task, start) in enumerate(islice(forecast, limit - len(rows)), 1):
+    forecast = islice(executor.forecast(), limit - len(rows))
+    for position, (task, start) in enumerate(forecast, 1):
         place = {"position": position, "start_s": elapsed + start}
         rows.append(_row(qpu, executor, task, "waiting", now) | place)
     rows += [_row(qpu, executor, task, "parked", now) for task in parked]
