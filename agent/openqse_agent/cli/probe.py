@@ -50,13 +50,7 @@ def add_parser(commands: Commands) -> None:
         if name == "qpu":
             parser.add_argument("qpu", help="the QPU's name")
         else:
-            parser.add_argument(
-                "--config",
-                type=Path,
-                default=config.DEFAULT_PATH,
-                metavar="FILE",
-                help="the agent's configuration file (default: %(default)s)",
-            )
+            config.add_option(parser)
         parser.add_argument("--ready", action="store_true", help="fail unless it is ready too")
         add_json(parser)
         add_site(parser)
