@@ -42,6 +42,7 @@ from openqse_emulator.statevector.plan import (
     STAGE_LIVE,
     STAGE_LOCAL,
     STAGE_RUN,
+    STAGE_WRITTEN,
     TANGENTS,
 )
 
@@ -56,15 +57,24 @@ def scratch_size(block: int, row: int, dtype: Any) -> int:
     """Numbers that one thread needs: a block, the rows of a phase, its factors of rows."""
     size = np.dtype(dtype).itemsize
     pad = simd.VECTOR_BYTES // size
-    body = placed(2 << block, _LINE_BYTES // size, pad) + pad
+    body = placed(2 << block, line_bits(size), pad) + pad
     rows = (block - row + 1) * (2 << row) + (2 << (block - row))
     return int(-(-(body + rows) // pad) * pad)
 
 
 @kernel
+def line_bits(itemsize: int) -> int:
+    """As a power of two, how many numbers make a line."""
+    bits = 0
+    while itemsize << bits < _LINE_BYTES:
+        bits += 1
+    return bits
+
+
+@kernel
 def placed(index: int, line: int, pad: int) -> Any:
-    """Where a number of a block is in the scratch."""
-    return index + index // line * pad
+    """Where a number of a block is in the scratch, whose lines have ``2**line`` numbers."""
+    return index + (index >> line) * pad
 
 
 # --- rotations -------------------------------------------------------------------------------
@@ -439,21 +449,34 @@ def _turn_if(
 
 @kernel
 def _load(
-    state: Any, scratch: Any, n: int, block: int, outside: int, run: int, base: int, line: int,
-    pad: int,
+    state: Any, scratch: Any, n: int, block: int, outside: int, run: int, base: int, written: int,
+    line: int, pad: int,
 ) -> None:  # fmt: skip
-    one = scratch.dtype.type(1)
+    one, zero = scratch.dtype.type(1), scratch.dtype.type(0)
     imaginary = placed(1 << block, line, pad)
-    length = 1 << run
+    length = 1
+    while length < 1 << min(run, line) and written & length:
+        length *= 2
     s, to = outside, 0
     while s < 1 << n:
         source = s ^ outside ^ base
-        for i in range(0, length, pad):
-            at = placed(to + i, line, pad)
-            simd.copy_vector(scratch, at, state, source + i, one)
-            simd.copy_vector(scratch, imaginary + at, state, (1 << n) + source + i, one)
-        to += length
         s = (s + length) | outside
+        ahead = s ^ outside ^ base
+        for i in range(0, length, pad):
+            # It will be written, and another core may have it: it is asked for once, and in time.
+            simd.prefetch_to_write(state, ahead + i)
+            simd.prefetch_to_write(state, (1 << n) + ahead + i)
+        if source & ~written:
+            for i in range(0, length, pad):
+                at = placed(to + i, line, pad)
+                simd.fill_vector(scratch, at, zero)
+                simd.fill_vector(scratch, imaginary + at, zero)
+        else:
+            for i in range(0, length, pad):
+                at = placed(to + i, line, pad)
+                simd.copy_vector(scratch, at, state, source + i, one)
+                simd.copy_vector(scratch, imaginary + at, state, (1 << n) + source + i, one)
+        to += length
 
 
 @kernel
@@ -494,7 +517,7 @@ def apply(
 ) -> None:  # fmt: skip
     """Applies operations to the block in the scratch, which is ``|0...0>`` if it is ``fresh``."""
     pad = _VECTOR_BYTES // scratch.itemsize
-    line = _LINE_BYTES // scratch.itemsize
+    line = line_bits(scratch.itemsize)
     rows_at = placed(2 << block, line, pad) + pad
     size = 4 * pad if fresh else 2 << block  # all numbers behind these are zero
     for o in range(begin, end):
@@ -534,16 +557,16 @@ def run_block(
     required: Any,
     scale: float,
     number: int,
-    fresh: bool,
+    last: bool,
 ) -> None:
     """Applies a stage to one block.
 
     Args:
         number: of the block: the values of the qubits that are not local.
-        fresh: whether the state is yet to be written: then it is ``|0...0>`` before.
+        last: whether zeros must be written, too, even if nothing has been before.
     """
     pad = _VECTOR_BYTES // scratch.itemsize
-    line = _LINE_BYTES // scratch.itemsize
+    line = line_bits(scratch.itemsize)
     outside = ((1 << n) - 1) ^ stage[STAGE_LOCAL]
     run = stage[STAGE_RUN]
     base, left = 0, number
@@ -552,15 +575,15 @@ def run_block(
             base |= (left & 1) << q
             left >>= 1
     if base & ~stage[STAGE_LIVE]:  # a qubit that nothing has rotated is 1 here: all are zero
-        if fresh:
+        if last:
             _clear(state, n, outside, run, base)
         return
-    size = placed(2 << block, line, pad)
+    fresh = stage[STAGE_WRITTEN] == 0
     if fresh:
-        scratch[:size] = 0
+        scratch[: placed(2 << block, line, pad)] = 0
         scratch[0] = 1
     else:
-        _load(state, scratch, n, block, outside, run, base, line, pad)
+        _load(state, scratch, n, block, outside, run, base, stage[STAGE_WRITTEN], line, pad)
     apply(
         scratch, own, block, row, local, ops, records, tangents, factors, tables, required,
         stage[STAGE_BEGIN], stage[STAGE_END], base, fresh,
@@ -581,7 +604,7 @@ def resume(
     """
     mode = simd.flush_subnormals()
     pad = _VECTOR_BYTES // scratch.itemsize
-    line = _LINE_BYTES // scratch.itemsize
+    line = line_bits(scratch.itemsize)
     size = placed(2 << block, line, pad)
     if begin == 0:
         scratch[:size] = 0
@@ -677,7 +700,8 @@ def work(
                 break
         run_block(
             state, scratch, own, n, block, row, stages[stage], local[stage], ops, records,
-            tangents, factors, tables, required, scales[stage], ticket % blocks, stage == 0,
+            tangents, factors, tables, required, scales[stage], ticket % blocks,
+            first == 0 and stage == last - 1,
         )  # fmt: skip
         simd.fetch_add(sync, DONE + stage - first, 1)
     simd.restore_mode(mode)

@@ -48,10 +48,12 @@ _RUN_QUBITS = 6
 #: Fewest qubits of a state: the rest of a program with fewer stay zero.
 LEAST_QUBITS = 6
 
-# Columns of a stage: its operations, and qubits (as masks) that are local, that were rotated
-# before, that is may be 1, and how many of the lowest are local.
-STAGE_BEGIN, STAGE_END, STAGE_LOCAL, STAGE_LIVE, STAGE_RUN = range(5)
-STAGE_COLUMNS = 5
+# Columns of a stage: its operations; qubits (as masks) that are local, and that were rotated
+# before, that is may be 1; how many of the lowest are local; and the qubits that are 1 in any index
+# which the stage before has written, none before the first: other amplitudes are zero, whatever
+# their memory holds.
+STAGE_BEGIN, STAGE_END, STAGE_LOCAL, STAGE_LIVE, STAGE_RUN, STAGE_WRITTEN = range(6)
+STAGE_COLUMNS = 6
 
 # Columns of an operation. A rotation: kind, number k of bits that are not of a lane's number, these
 # bits, whether lanes rotate, where its tangents begin. A phase: kind, where its record begins.
@@ -194,7 +196,7 @@ def _plan(items: Any, n: int, b: int, row: int, run: int, lane_bits: int, keep_p
     sizes = np.zeros(7, dtype=np.int64)
     chosen = np.zeros(count, dtype=np.bool_)
     best = np.zeros(count, dtype=np.bool_)
-    live = 0
+    live = written = 0
     begun = 0
     for segment in range(collapses + 1):
         end = begun
@@ -216,6 +218,8 @@ def _plan(items: Any, n: int, b: int, row: int, run: int, lane_bits: int, keep_p
                     at += 1
             stages[stage, STAGE_BEGIN] = sizes[1]
             stages[stage, STAGE_LOCAL], stages[stage, STAGE_LIVE] = qubits, live
+            stages[stage, STAGE_WRITTEN] = written
+            written = live | qubits
             while qubits >> stages[stage, STAGE_RUN] & 1:
                 stages[stage, STAGE_RUN] += 1
             taken = np.empty(m, dtype=np.int64)
@@ -245,6 +249,7 @@ def _plan(items: Any, n: int, b: int, row: int, run: int, lane_bits: int, keep_p
             live |= masks[end]  # a channel may turn a qubit that no gate has
         segments[segment + 1] = sizes[0]
         begun = end + 1
+        written = (1 << n) - 1  # a state that a collapse looks at is there in full
     return (
         segments,
         stages[: sizes[0]].copy(),

@@ -467,6 +467,39 @@ def copy_vector(typingctx: Any, out: Any, to: Any, source: Any, at: Any, factor:
     return signature, code
 
 
+@intrinsic
+def fill_vector(typingctx: Any, out: Any, to: Any, value: Any) -> Any:
+    """Writes a number into every lane of a vector."""
+    signature = types.void(out, to, value)
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind, (out, to, value) = signature.args[0], arguments
+        writer = _Writer(context, builder, kind)
+        writer.store(writer.splat(value), writer.at(kind, out, to))
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@intrinsic
+def prefetch_to_write(typingctx: Any, array: Any, index: Any) -> Any:
+    """Asks the memory for a vector that is going to be written; any index is allowed."""
+    signature = types.void(array, index)
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, index = arguments
+        byte = ir.IntType(8).as_pointer()
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        place = builder.bitcast(builder.gep(data, [index]), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        write, near, data_cache = (ir.Constant(_I32, value) for value in (1, 3, 1))
+        builder.call(prefetch, [place, write, near, data_cache])
+        return context.get_dummy_value()
+
+    return signature, code
+
+
 # --- what threads share ----------------------------------------------------------------------
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from openqse_emulator import profile
 from openqse_emulator.device import Emulator, create
@@ -15,6 +17,20 @@ from openqse_emulator.profile import Engine
 from openqse_emulator.statevector import execute
 
 Engines = Callable[[DTypeLike, int], execute.Engine]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def filled_memory() -> Iterator[None]:
+    """Memory that is new holds no zeros: whoever reads what was not written gets no number."""
+
+    def filled(size: int, dtype: DTypeLike) -> NDArray[Any]:
+        numbers = aligned(size, dtype)
+        numbers.fill(np.nan)
+        return numbers
+
+    aligned = execute.aligned
+    with mock.patch.object(execute, "aligned", filled):
+        yield
 
 
 @pytest.fixture(scope="session")
