@@ -15,6 +15,8 @@
 
 static const struct hook defaults = { .socket = "/run/openqse/node.sock", .timeout = 5 };
 
+enum { PAUSE_MS = 50 }; /* between two tries to connect */
+
 void hook_configure(struct hook *hook, int ac, char *av[])
 {
 	*hook = defaults;
@@ -63,10 +65,12 @@ static void fail_late(const struct hook *hook, struct failure *failure)
 
 /*
  * Connects. A Unix socket whose backlog is full gives poll() nothing to wait for, so connect()
- * itself waits, bounded by the send timeout; everything after it is non-blocking.
+ * itself waits, bounded by the send timeout; everything after it is non-blocking. An agent that is
+ * started again listens to nobody for a second: that must not fail the jobs that begin in it.
  */
 static int connect_agent(const struct hook *hook, int64_t deadline, struct failure *failure)
 {
+	static const struct timespec pause = { .tv_nsec = PAUSE_MS * 1000000L };
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -92,7 +96,9 @@ static int connect_agent(const struct hook *hook, int64_t deadline, struct failu
 			fail_late(hook, failure);
 			goto fail;
 		}
-		if (errno != EINTR)
+		if ((errno == ENOENT || errno == ECONNREFUSED) && left > PAUSE_MS)
+			nanosleep(&pause, NULL);
+		else if (errno != EINTR)
 			goto fail_connect;
 	}
 	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)

@@ -160,6 +160,36 @@ static void says_that_nobody_listens(void)
 	check_failure("cannot connect to /dev/null/x: Not a directory", LOOK);
 }
 
+static char late_path[64];
+
+/* Starts an agent that is found at `late_path` from then on. */
+static void *start_late(void *argument)
+{
+	const struct timespec late = { .tv_nsec = 300000000 };
+	struct agent *agent = argument;
+
+	nanosleep(&late, NULL);
+	agent_start(agent);
+	CHECK(symlink(agent->path, late_path) == 0);
+	return NULL;
+}
+
+static void waits_for_an_agent_that_is_started_again(void)
+{
+	static struct agent agent = { ANSWERS(OK) };
+	pthread_t thread;
+	int rv;
+
+	snprintf(late_path, sizeof(late_path), "/tmp/openqse-test-%d", (int)getpid());
+	CHECK(pthread_create(&thread, NULL, start_late, &agent) == 0);
+	rv = ask_at(late_path, 5);
+	CHECK(pthread_join(thread, NULL) == 0);
+	unlink(late_path);
+	agent_stop(&agent);
+	CHECK(rv == 0);
+	CHECK(seconds > 0.25);
+}
+
 static void says_that_no_answer_came(void)
 {
 	static struct agent agent = { ANSWERS(OK), .pause_ms = 10000 };
@@ -368,6 +398,7 @@ int main(void)
 		TEST(tells_what_the_agent_says_is_wrong),
 		TEST(bounds_what_the_agent_says),
 		TEST(says_that_nobody_listens),
+		TEST(waits_for_an_agent_that_is_started_again),
 		TEST(says_that_no_answer_came),
 		TEST(does_not_let_a_trickle_move_the_deadline),
 		TEST(does_not_wait_for_a_full_backlog_for_ever),
