@@ -113,6 +113,19 @@ local function describe_known()
     return #names > 0 and table.concat(names, ", ") or "none"
 end
 
+-- Those of a list of licences that stand for QPUs, sorted, as one text.
+local function qpu_licences(licences)
+    local found = {}
+    for licence in (licences or ""):gmatch("[^,;|]+") do
+        local name, count = licence:match("^%s*(" .. LICENCE .. "[^:%s]*):?(%d*)")
+        if name then
+            found[#found + 1] = name .. ":" .. (count == "" and "1" or count)
+        end
+    end
+    table.sort(found)
+    return table.concat(found, ",")
+end
+
 -- The licences of the QPUs after those the user asked for; or nil and why they do not go together.
 local function combine_licences(asked, wanted)
     local licences = {}
@@ -120,11 +133,10 @@ local function combine_licences(asked, wanted)
         if asked:find("|", 1, true) then
             return nil, "alternatives in --licenses (with '|') cannot be combined with --qpu"
         end
-        for _, licence in ipairs(split(asked)) do
-            if licence:match("^%s*" .. LICENCE) then
-                return nil, "the licence '" .. licence .. "' stands for a QPU; ask for it with "
-                    .. "--qpu alone"
-            end
+        local of_qpus = qpu_licences(asked)
+        if of_qpus ~= "" then
+            return nil, "licences in --licenses stand for QPUs (" .. of_qpus .. "); ask for these "
+                .. "with --qpu alone"
         end
         licences[1] = asked
     end
@@ -183,7 +195,14 @@ function slurm_job_submit(job_desc, part_list, submit_uid)
     return slurm.SUCCESS
 end
 
+-- A job that gave its QPUs' licences back, or others', would go on using slots that slurmctld
+-- gives to the next one.
 function slurm_job_modify(job_desc, job_rec, part_list, modify_uid)
+    if job_desc.licenses and modify_uid ~= 0
+        and qpu_licences(job_desc.licenses) ~= qpu_licences(job_rec.licenses) then
+        return refuse("the licences that a job's QPUs are counted by (" .. LICENCE .. "...) stay "
+            .. "as --qpu made them: submit the job again, or ask the administrator")
+    end
     return slurm.SUCCESS
 end
 

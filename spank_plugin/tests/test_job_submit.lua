@@ -97,8 +97,9 @@ local tests = {
     { "licences that do not go with --qpu are refused", function()
         load_script(SITE)
         refuses(job("emu0", nil, "a:1|b:1"), "alternatives in --licenses (with '|') cannot be")
-        refuses(job("emu0", nil, "qpu_emu0:3"), "the licence 'qpu_emu0:3' stands for a QPU")
-        refuses(job("emu0", nil, "a, qpu_emu1"), "ask for it with --qpu alone")
+        refuses(job("emu0", nil, "qpu_emu0:3"), "licences in --licenses stand for QPUs (qpu_emu0:3)")
+        refuses(job("emu0", nil, "a, qpu_emu1"), "ask for these with --qpu alone")
+        refuses(job("emu0", nil, "a;qpu_emu1"), "stand for QPUs (qpu_emu1:1)")
     end },
     { "of a heterogeneous job the first component has the licences", function()
         load_script(SITE)
@@ -162,9 +163,22 @@ local tests = {
         refuses(job("emu0"), "/nonexistent/qpus.lua cannot be used. Ask the administrator to run "
             .. "'openqse site render'")
     end },
-    { "modifying a job is allowed", function()
+    { "a job's QPUs stay what they are", function()
         load_script(SITE)
-        equal(slurm_job_modify({}, {}, {}, 0), slurm.SUCCESS)
+        local function modify(new, old, uid)
+            return slurm_job_modify({ licenses = new }, { licenses = old }, {}, uid)
+        end
+        equal(modify(nil, "qpu_emu0:2", 1000), slurm.SUCCESS)
+        equal(modify("", nil, 1000), slurm.SUCCESS)
+        equal(modify("matlab:1;qpu_emu1, qpu_emu0:2", "qpu_emu0:2,qpu_emu1:1", 1000), slurm.SUCCESS)
+        for _, new in ipairs { "", "matlab", "qpu_emu0", "qpu_emu0:3", "qpu_emu0:2,qpu_emu1",
+                "qpu_emu1:2", "qpu_emu0:2|matlab;qpu_emu0" } do
+            told = {}
+            equal(modify(new, "qpu_emu0:2", 1000), slurm.ERROR)
+            assert(told[1]:find("submit the job again, or ask the administrator", 1, true))
+            equal(modify(new, "qpu_emu0:2", 0), slurm.SUCCESS)
+        end
+        equal(modify("qpu_emu0", nil, 1000), slurm.ERROR)
     end },
     { "a site's own script can call ours", function()
         load_script(SITE)

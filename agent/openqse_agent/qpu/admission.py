@@ -386,7 +386,8 @@ class Admission:
         self._send(address, encode(header(Kind.PONG, head.task), answer))
 
     def _reconcile(self, ids: list[int], answer: Any) -> None:
-        """Ends leases of jobs that slurmctld says have ended, and only those."""
+        """Ends leases of jobs that slurmctld says have ended, or have given their licences back,
+        and only those."""
         now = time.monotonic()
         self._asking = False
         self._ask_after = now + min(_ASK_AGAIN, self._ttl / 2)
@@ -408,6 +409,9 @@ class Admission:
             if lease is None:
                 continue
             if job is not None and job.running:
+                if job.licences.get(self._qpu.licence, 0) < lease.slots:
+                    self._revoke(lease, "its job holds no longer the licences of its slots")
+                    continue
                 lease.reservation = job.reservation  # the journal does not have it
                 if lease.confirm(job.end_time, job.remaining, now):
                     self._note(lease)
