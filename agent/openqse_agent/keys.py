@@ -48,7 +48,9 @@ def make(directory: Path, name: str) -> Path:
     public, secret = zmq.curve_keypair()
     path = directory / f"{name}.public"
     try:
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not directory.exists():
+            directory.mkdir(parents=True)
+            directory.chmod(0o755)  # whatever root's umask is: public keys are for everybody
         if path.exists():  # before the secret is made: no half a pair is left
             raise FileExistsError(None, None, str(path))
         _write_new(path.with_suffix(".secret"), secret, 0o600)

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from openqse_agent.cli.options import Commands, add_command, add_group, add_json
 
 SLURM_PATH = Path("/etc/slurm/openqse.conf")
 LUA_PATH = Path("/etc/openqse/qpus.lua")
+_TRES = "accountingstoragetres"
 _MADE = "made by 'openqse site render' from the site file; do not edit"
 
 
@@ -113,7 +115,9 @@ def render(arguments: argparse.Namespace) -> int:
 def _replace(path: Path, text: str) -> None:
     """Writes a file so that a reader sees the old one or the new one, whole."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True)
+            path.parent.chmod(0o755)  # whatever root's umask is: slurmctld reads it, and users
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "w") as file:
@@ -182,6 +186,8 @@ def _slurmctld(site: Site) -> list[Finding]:
             "set JobSubmitPlugins=lua in slurm.conf",
         )
     ]
+    path = re.search(r"^SLURM_CONF\s*=\s*(\S+)", config, re.MULTILINE)
+    findings += _lost(Path(path[1]) if path else Path(), {"licenses": [*totals], _TRES: counted})
     billed = _billed(partitions)
     for qpu in site.qpus.values():
         total, tres = totals.get(qpu.licence, "0"), f"license/{qpu.licence}"
@@ -203,6 +209,29 @@ def _slurmctld(site: Site) -> list[Finding]:
                 "the partitions",
             ),
         ]
+    return findings
+
+
+def _lost(slurm_conf: Path, in_force: Mapping[str, Collection[str]]) -> list[Finding]:
+    """Whether what the site's own lines name is in force: of several with one key the last is."""
+    try:
+        text = slurm_conf.read_text()
+    except OSError:  # configless: what slurmctld says is all there is
+        return []
+    findings = []
+    for key, value in re.findall(r"(?m)^[ \t]*(\w+)[ \t]*=[ \t]*(\S+)", text):
+        if key.lower() in in_force:
+            known = {name.lower() for name in in_force[key.lower()]}
+            names = [item.partition(":")[0] for item in value.split(",")]
+            lost = ", ".join(name for name in names if name.lower() not in known)
+            findings.append(
+                _finding(
+                    f"{key} of {slurm_conf.name}",
+                    not lost,
+                    f"{lost}: a later line {key}= takes its place; put the Include of "
+                    f"{SLURM_PATH.name} before it, and the rendered names into it",
+                )
+            )
     return findings
 
 

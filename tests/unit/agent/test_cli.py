@@ -150,6 +150,7 @@ SCONTROL = """#!/bin/sh
 case "$1 $2" in
 "show config") cat <<'END'
 AccountingStorageTRES   = cpu,mem,license/qpu_emu0{tres}
+SLURM_CONF              = {conf}
 JobSubmitPlugins        = {plugins}
 END
 ;;
@@ -164,6 +165,7 @@ esac
 """
 AGREES = {
     "tres": ",license/qpu_emu1",
+    "conf": "/nonexistent/slurm.conf",
     "plugins": "lua",
     "total": "4",
     "weights": "CPU=0.0,license/qpu_emu0=1.0,license/qpu_emu1=1.0",
@@ -219,6 +221,27 @@ def test_check_finds_each_difference_and_nothing_else(
         code, found = findings(agreeing, capsys)
         assert (code, list(found)) == (1, [what])
         assert detail in found[what]
+
+
+def test_check_finds_lines_of_the_sites_own_that_are_not_in_force(
+    agreeing: list[str],
+    scontrol: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    conf = tmp_path / "slurm.conf"
+    conf.write_text(
+        "# Licenses=old:3\nLicenses=matlab:10,QPU_EMU0:4\nAccountingStorageTRES=cpu,gres/gpu\n"
+        "Include openqse.conf\n"
+    )
+    scontrol(conf=str(conf))
+    code, found = findings(agreeing, capsys)
+    assert (code, list(found)) == (
+        1,
+        ["Licenses of slurm.conf", "AccountingStorageTRES of slurm.conf"],
+    )
+    assert found["Licenses of slurm.conf"].startswith("matlab: a later line Licenses= takes its")
+    assert found["AccountingStorageTRES of slurm.conf"].startswith("gres/gpu: ")
 
 
 def test_check_finds_old_and_missing_files(

@@ -60,6 +60,7 @@ def test_agents_restart_are_watched_and_take_many_connections() -> None:
     for unit in (NODE, QPU):
         found = settings(unit)
         assert (found["Type"], found["Restart"]) == ("notify", "always")
+        assert found["StartLimitIntervalSec"] == "0"  # never given up
         assert int(found["WatchdogSec"]) >= 10  # the loops give a sign each second
         assert int(found["LimitNOFILE"]) >= 65536
         assert found["UMask"] == "0077"
