@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from openqse import device
-from openqse.errors import DeadlineExceeded, OpenQSEError, TaskCancelled
+from openqse.errors import ArgumentError, DeadlineExceeded, OpenQSEError, TaskCancelled
 from openqse.qpu import QPU, Future, Request
 
 
@@ -37,6 +37,7 @@ class _LocalTransport:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="openqse-device")
         self._prepared: dict[str, Any] = {}
         self._changed = threading.Condition()
+        self._worker = 0  # the thread's id
         self._stopped: dict[bytes, threading.Event] = {}
 
     def submit(self, request: Request, future: Future[Any], more: bool) -> None:
@@ -47,6 +48,8 @@ class _LocalTransport:
     def _run(
         self, request: Request, future: Future[Any], stop: threading.Event, deadline: float | None
     ) -> None:
+        self._worker = threading.get_ident()
+
         def late() -> bool:
             return deadline is not None and time.monotonic() > deadline
 
@@ -66,12 +69,18 @@ class _LocalTransport:
             outcome = DeadlineExceeded("the task's timeout passed") if late() else error
         except OpenQSEError as error:
             outcome = error
+        self._stopped.pop(future.key, None)
+        future.resolve(outcome)
+        future.notify()
         with self._changed:
-            self._stopped.pop(future.key, None)
-            future.resolve(outcome)
             self._changed.notify_all()
 
     def wait(self, ready: Callable[[], object], timeout: float | None) -> bool:
+        if threading.get_ident() == self._worker and not ready() and timeout != 0:
+            raise ArgumentError(
+                "a callback of a device in this process cannot wait for another task of it",
+                remedy="Wait for it outside of the callback",
+            )
         with self._changed:
             return bool(self._changed.wait_for(ready, timeout))
 

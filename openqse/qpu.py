@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import os
 import time
@@ -27,6 +28,8 @@ from openqse.errors import (
 from openqse.program.circuit import Circuit, CircuitBuilder, parameter_sets
 from openqse.program.observable import PauliSum
 from openqse.wire.messages import Kind, Latency
+
+log = logging.getLogger("openqse")
 
 T = TypeVar("T")
 
@@ -148,9 +151,11 @@ class Transport(Protocol):
     """What carries tasks to a device and outcomes back."""
 
     def submit(self, request: Request, future: Future[Any], more: bool) -> None:
-        """Sends a task; ``future`` is resolved with its outcome. May wait for credit.
+        """Sends a task. May wait for credit.
 
-        ``more`` says that another follows at once, so that this one may wait for it.
+        ``future`` is resolved with its outcome and notified after that, in a place from where its
+        callbacks may wait for other futures. ``more`` says that another task follows at once, so
+        that this one may wait for it.
         """
         ...
 
@@ -176,11 +181,19 @@ class Future(Generic[T]):
         self._done = False
         self._value: T | None = None
         self._error: OpenQSEError | None = None
-        self._callbacks: list[Callable[[Future[T]], object]] = []
+        self._callbacks: deque[Callable[[Future[T]], object]] = deque()
 
     def done(self) -> bool:
-        """Whether the result (or an error) is here."""
-        return self._done
+        """Whether the result (or an error) is here; takes in what has arrived."""
+        return self._done or self._wait(0.0)
+
+    def _wait(self, timeout: float | None) -> bool:
+        self._check_process()
+        return self._transport.wait(lambda: self._done, timeout)
+
+    def _check_process(self) -> None:
+        if self.key[:_SESSION] != _session:
+            raise _forked()
 
     def result(self, timeout: float | None = None) -> T:
         """Waits for the result.
@@ -198,7 +211,7 @@ class Future(Generic[T]):
 
     def exception(self, timeout: float | None = None) -> OpenQSEError | None:
         """Waits, then gives the task's error, or None if it succeeded."""
-        if not self._done and not self._transport.wait(self.done, timeout):
+        if not self._done and not self._wait(timeout):
             raise DeadlineExceeded(
                 f"no result of task {self.task_id} within {timeout} s",
                 remedy="Wait longer, or cancel the task",
@@ -212,15 +225,19 @@ class Future(Generic[T]):
         """
         if self._done:
             return False
+        self._check_process()
         self._transport.cancel(self)
         return True
 
     def add_done_callback(self, callback: Callable[[Future[T]], object]) -> None:
-        """Calls ``callback(self)`` once the future is done, at once if it is."""
+        """Calls ``callback(self)`` once the future is done, at once if it is.
+
+        Callbacks are called by a thread that waits for results, or by the device's. What they raise
+        is logged and goes no further.
+        """
+        self._callbacks.append(callback)
         if self._done:
-            callback(self)
-        else:
-            self._callbacks.append(callback)
+            self.notify()
 
     def resolve(self, outcome: Outcome | OpenQSEError) -> None:
         """Ends the future. Called by transports, once; later calls change nothing."""
@@ -231,9 +248,18 @@ class Future(Generic[T]):
         else:
             self._value = self._finish(outcome)
         self._done = True
-        for callback in self._callbacks:
-            callback(self)
-        self._callbacks.clear()
+
+    def notify(self) -> None:
+        """Calls the callbacks of a future that is done, each once."""
+        while self._callbacks:
+            try:
+                callback = self._callbacks.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                callback(self)
+            except Exception:
+                log.exception("a callback of task %s failed", self.task_id)
 
 
 def as_completed(futures: Iterable[Future[T]], timeout: float | None = None) -> Iterator[Future[T]]:
@@ -277,6 +303,7 @@ class QPU:
         self.lease = lease
         self._transport = transport
         self._usage = Usage()
+        self._session = _session
 
     @property
     def usage(self) -> Usage:
@@ -472,6 +499,8 @@ class QPU:
     def _send(
         self, request: Request, finish: Callable[[str, Outcome], T], more: bool = False
     ) -> Future[T]:
+        if self._session != _session:
+            raise _forked()
         task_id = _task_id()
 
         def counted(outcome: Outcome) -> T:
@@ -485,7 +514,8 @@ class QPU:
 
     def close(self) -> None:
         """Cancels what is unfinished and hangs up."""
-        self._transport.close()
+        if self._session == _session:  # else it is the parent's
+            self._transport.close()
 
     def __enter__(self) -> QPU:
         return self
@@ -499,7 +529,9 @@ class QPU:
         self.close()
 
 
-_session = os.urandom(8)
+#: Bytes of a session's id.
+_SESSION = 8
+_session = os.urandom(_SESSION)
 _counter = 0
 
 
@@ -517,10 +549,17 @@ def _task_id() -> bytes:
 
 def _renew_session() -> None:
     global _session
-    _session = os.urandom(8)
+    _session = os.urandom(_SESSION)
 
 
 os.register_at_fork(after_in_child=_renew_session)
+
+
+def _forked() -> ArgumentError:
+    return ArgumentError(
+        "this connection was made before the process forked, and belongs to the parent",
+        remedy="Call openqse.connect() in the child",
+    )
 
 
 def _wait(future: Future[T], timeout: float | None) -> T:

@@ -86,12 +86,16 @@ class _Pending:
 
     future: Future[Any]
     request: Request
-    uplink: _Uplink
+    handle: _Handle
     deadline: float | None
     sent: float
     size: int = 0
     resends: int = 0
     cancelled: bool = False
+
+    @property
+    def uplink(self) -> _Uplink:
+        return self.handle.uplink
 
 
 @dataclass(slots=True, eq=False)
@@ -132,6 +136,8 @@ class Connection:
         self._path = path
         self._users = 0
         self._lock = threading.Lock()
+        self._credit = threading.Lock()  # guards what of the uplinks' windows is in use
+        self._ended: deque[Future[Any]] = deque()  # whose callbacks are to be called
         self._told = threading.Condition()
         self._listening = 0
         self._outbox: deque[tuple[zmq.Socket[bytes], list[Frame]]] = deque()
@@ -198,50 +204,77 @@ class Connection:
         """The job's leases by name of QPU."""
         return {name: uplink.lease for name, uplink in self._uplinks.items()}
 
-    def open(self, name: str) -> QPU:
-        """A handle to one of the job's QPUs."""
-        uplink = self._uplinks[name]
+    def open(self, name: str | None) -> QPU | None:
+        """A handle to one of the job's QPUs: that of this name, or the only one; None if there is
+        no such."""
+        if name is None and len(self._uplinks) == 1:
+            (name,) = self._uplinks
+        uplink = self._uplinks.get(name or "")
+        if uplink is None:
+            return None
         self._users += 1
-        return QPU(name, uplink.capabilities, _Handle(self, uplink), uplink.lease)
+        return QPU(uplink.lease.qpu, uplink.capabilities, _Handle(self, uplink), uplink.lease)
 
     # --- sending ---------------------------------------------------------------------------------
 
-    def submit(self, uplink: _Uplink, request: Request, future: Future[Any], more: bool) -> None:
+    def submit(self, handle: _Handle, request: Request, future: Future[Any], more: bool) -> None:
         """Sends a task, with ``more`` not before others follow; waits while the window is full."""
-        now = time.monotonic()
+        uplink, now = handle.uplink, time.monotonic()
         deadline = None if request.timeout is None else now + request.timeout
-        if uplink.in_flight >= uplink.window and not self.wait(
-            lambda: uplink.in_flight < uplink.window, request.timeout
-        ):
-            raise DeadlineExceeded(
-                f"{uplink.window} tasks are unanswered and none ended within the timeout",
-                remedy="Wait for results before submitting more, or allow more time",
-            )
-        pending = _Pending(future, request, uplink, deadline, now)
-        frames = self._frames(pending)
-        pending.size = sum(map(len, frames))
-        if uplink.in_flight and uplink.size + pending.size > limits.BYTES_IN_FLIGHT:
-            frames = self._wait_for_bytes(pending)
+        pending = _Pending(future, request, handle, deadline, now)
+        if not self._use(uplink, lambda: uplink.in_flight < uplink.window, deadline, tasks=1):
+            raise self._window_full(f"{uplink.window} tasks")
+        try:
+            frames = self._frames(pending)
+            size = sum(map(len, frames))
+
+            def fits() -> bool:
+                return not uplink.size or uplink.size + size <= limits.BYTES_IN_FLIGHT
+
+            if not fits():
+                self._send_out()
+            if not self._use(uplink, fits, deadline, size=size):
+                raise self._window_full(f"{uplink.size} bytes of tasks")
+        except BaseException:
+            self._free(uplink, tasks=1)
+            raise
+        pending.size = size
         self._pending[future.key] = pending
-        uplink.in_flight += 1
-        uplink.size += pending.size
         self._outbox.append((uplink.socket, frames))
         if not more or len(self._outbox) >= _BURST:
             self._send_out()
 
-    def _wait_for_bytes(self, pending: _Pending) -> list[Frame]:
-        """Waits until a task's message may be on its way beside the others; its frames."""
-        uplink, request = pending.uplink, pending.request
-        self._send_out()
-        if not self.wait(
-            lambda: not uplink.in_flight or uplink.size + pending.size <= limits.BYTES_IN_FLIGHT,
-            request.timeout,
-        ):
-            raise DeadlineExceeded(
-                f"{uplink.size} bytes of tasks are unanswered and none ended within the timeout",
-                remedy="Wait for results before submitting more, or allow more time",
-            )
-        return self._frames(pending)
+    def _use(
+        self,
+        uplink: _Uplink,
+        fits: Callable[[], bool],
+        deadline: float | None,
+        *,
+        tasks: int = 0,
+        size: int = 0,
+    ) -> bool:
+        """Waits until something fits into a window and takes its place there; False if too late."""
+        while True:
+            with self._credit:
+                if fits():
+                    uplink.in_flight += tasks
+                    uplink.size += size
+                    return True
+            left = None if deadline is None else deadline - time.monotonic()
+            if not self.wait(fits, left if left is None else max(0.0, left)):
+                return False
+
+    def _free(self, uplink: _Uplink, *, tasks: int = 0, size: int = 0) -> None:
+        with self._credit:
+            uplink.in_flight -= tasks
+            uplink.size -= size
+
+    @staticmethod
+    def _window_full(what: str) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"{what} are unanswered and none ended within the timeout",
+            remedy="Wait for results before submitting more, or allow more time",
+        )
 
     def _frames(self, pending: _Pending) -> list[Frame]:
         request, uplink = pending.request, pending.uplink
@@ -323,7 +356,7 @@ class Connection:
             return True
         now = time.monotonic()
         deadline = None if timeout is None else now + timeout
-        left = ASK_EVERY
+        left = ASK_EVERY if timeout is None else max(0.0, min(ASK_EVERY, timeout))
         while True:
             if self._lock.acquire(blocking=False):
                 try:
@@ -331,6 +364,7 @@ class Connection:
                         self._pump(left, ready)
                 finally:
                     self._lock.release()
+                self._notify()
                 if self._listening:
                     with self._told:
                         self._told.notify_all()
@@ -348,6 +382,16 @@ class Connection:
                     return False
         self._send_out()  # what another thread may have left
         return True
+
+    def _notify(self) -> None:
+        """Calls the callbacks of what has ended; nobody may hold the sockets meanwhile, since they
+        may wait for other futures."""
+        while self._ended:
+            try:
+                future = self._ended.popleft()
+            except IndexError:  # another thread was faster
+                return
+            future.notify()
 
     def _pump(self, timeout: float, ready: Callable[[], object]) -> None:
         """Takes in what has arrived, waiting for it up to ``timeout`` seconds."""
@@ -566,9 +610,9 @@ class Connection:
     def _resolve(self, task: bytes, outcome: Any) -> None:
         pending = self._pending.pop(task, None)
         if pending is not None:  # else a second answer to a task that was sent twice
-            pending.uplink.in_flight -= 1
-            pending.uplink.size -= pending.size
+            self._free(pending.uplink, tasks=1, size=pending.size)
             pending.future.resolve(outcome)
+            self._ended.append(pending.future)
 
     def _fail(self, which: Callable[[_Pending], bool], error: OpenQSEError) -> None:
         for task in [task for task, pending in self._pending.items() if which(pending)]:
@@ -576,26 +620,32 @@ class Connection:
 
     # --- ending ----------------------------------------------------------------------------------
 
-    def close(self, uplink: _Uplink | None = None) -> None:
-        """Cancels one QPU's unfinished tasks; the last handle hangs up."""
+    def close(self, handle: _Handle) -> None:
+        """Cancels a handle's unfinished tasks; the last one hangs up."""
         for pending in list(self._pending.values()):
-            if pending.uplink is uplink:
+            if pending.handle is handle:
                 self.cancel(pending.future)
         with self._lock:
             self._flush()
-            if uplink is not None and uplink.taken:
-                self._say_taken(uplink, session_id())
+            if handle.uplink.taken:
+                self._say_taken(handle.uplink, session_id())
             self._fail(
-                partial(_is_of, uplink),
+                lambda pending: pending.handle is handle,
                 TaskCancelled("the connection was closed before the task ended"),
             )
-        self._users -= uplink is not None
-        if self._users <= 0:
+        self._notify()
+        with _opening:
+            self._users -= 1
+            self.hang_up_unused()
+
+    def hang_up_unused(self) -> None:
+        """Ends the connection if no handle uses it; to be called by whoever holds ``_opening``."""
+        if self._users == 0:
             self._hang_up()
 
     def _hang_up(self) -> None:
-        if _connections.get((os.getpid(), self._path)) is self:
-            del _connections[os.getpid(), self._path]
+        if _connections.get(self._path) is self:
+            del _connections[self._path]
         for socket, _ in self._poller.sockets:
             if socket != self._wake:
                 socket.close()
@@ -609,31 +659,47 @@ class _Handle:
 
     def __init__(self, connection: Connection, uplink: _Uplink) -> None:
         self._connection: Connection | None = connection
-        self._uplink = uplink
+        self.uplink = uplink
         self.wait = connection.wait
         self.cancel = connection.cancel
 
     def submit(self, request: Request, future: Future[Any], more: bool) -> None:
         if self._connection is None:
-            raise TaskCancelled(f"the connection to {self._uplink.lease.qpu} was closed")
-        self._connection.submit(self._uplink, request, future, more)
+            raise TaskCancelled(f"the connection to {self.uplink.lease.qpu} was closed")
+        self._connection.submit(self, request, future, more)
 
     def close(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
-            connection.close(self._uplink)
+            connection.close(self)
 
 
-_connections: dict[tuple[int, str], Connection] = {}
+_connections: dict[str, Connection] = {}
+_opening = threading.RLock()  # guards them, and how many handles use each
 
 
-def connection(path: str, timeout: float) -> Connection:
-    """The process's connection to the node agent at ``path``; one is made if there is none.
+def _forget_parents() -> None:
+    """A forked child must not use its parent's sockets."""
+    global _opening
+    _opening = threading.RLock()
+    _connections.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parents)
+
+
+def open_qpu(path: str, name: str | None, timeout: float) -> tuple[QPU | None, list[str]]:
+    """A handle to one of the job's QPUs by the process's connection to the node agent at ``path``,
+    which is made if there is none; None if the job has no QPU of this name, or several where none
+    is named. And the names of those it has.
 
     Raises:
         AgentUnavailable: no answer within ``timeout`` seconds. OpenQSEError: as the agent says.
     """
-    key = (os.getpid(), path)  # a forked child must not use its parent's sockets
-    if key not in _connections:
-        _connections[key] = Connection(path, timeout)
-    return _connections[key]
+    with _opening:
+        connection = _connections.get(path)
+        if connection is None:
+            connection = _connections[path] = Connection(path, timeout)
+        qpu = connection.open(name)
+        connection.hang_up_unused()
+        return qpu, list(connection.leases)

@@ -24,13 +24,9 @@ def connect(name: str | None = None, *, timeout: float = 10.0) -> QPU:
     """
     path = os.environ.get("OPENQSE_SOCKET")
     if path:
-        connection = remote.connection(path, timeout)
-        leases = connection.leases
-        if name is None and len(leases) == 1:
-            (name,) = leases
-        if name in leases:
-            return connection.open(name)
-        connection.close()
+        qpu, names = remote.open_qpu(path, name, timeout)
+        if qpu is not None:
+            return qpu
     device, _, profile = (name or "").partition(":")
     if device in local.device_names():
         return local.open_qpu(device, profile or None)
@@ -43,7 +39,7 @@ def connect(name: str | None = None, *, timeout: float = 10.0) -> QPU:
             "--qpu=NAME; or use a device in this process: "
             + (", ".join(f'connect("{name}")' for name in sorted(local.device_names())) or "none"),
         )
-    held = ", ".join(leases)
+    held = ", ".join(names)
     if name is None:
         raise NoLease(f"this job holds several QPUs ({held})", remedy="Name the one to connect to")
     raise NoLease(

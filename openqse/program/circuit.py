@@ -202,7 +202,8 @@ class Circuit:
 def parameter_sets(
     parameters: ArrayLike | None, names: Sequence[str]
 ) -> tuple[NDArray[np.float64], bool]:
-    """``parameters`` as a float64 batch ``(k, len(names))``, and whether they were given as one.
+    """``parameters`` as a float64 batch ``(k, len(names))`` of its own, and whether they were given
+    as one.
 
     Raises:
         ArgumentError: wrong shape or not finite.
@@ -211,7 +212,7 @@ def parameter_sets(
     if parameters is None and count == 0:
         return _NO_PARAMETERS, False
     try:
-        values = np.asarray([] if parameters is None else parameters, dtype=np.float64)
+        values = np.array([] if parameters is None else parameters, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"parameters are not numbers: {error}") from error
     batched = values.ndim == 2
@@ -348,8 +349,8 @@ class CircuitBuilder:
     """
 
     def __init__(self, num_qubits: int, num_clbits: int = 0) -> None:
-        self.num_qubits = num_qubits
-        self.num_clbits = num_clbits
+        self.num_qubits = operator.index(num_qubits)
+        self.num_clbits = operator.index(num_clbits)
         self._parameters: dict[str, int] = {}
         self._columns: dict[str, list[Any]] = {name: [] for name in _ARRAYS}
         self._columns["operand_offsets"].append(0)
@@ -452,7 +453,7 @@ class CircuitBuilder:
         return self.append(Op.RZZ, (a, b), (angle,))
 
     def measure(self, q: int, clbit: int) -> CircuitBuilder:
-        self.num_clbits = max(self.num_clbits, clbit + 1)
+        self.num_clbits = max(self.num_clbits, operator.index(clbit) + 1)
         return self.append(Op.MEASURE, (q,), clbit=clbit)
 
     def measure_all(self) -> CircuitBuilder:

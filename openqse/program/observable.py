@@ -32,8 +32,9 @@ class PauliSum:
     paulis: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        coefficients = np.ascontiguousarray(self.coefficients, dtype=np.float64)
-        paulis = np.ascontiguousarray(self.paulis, dtype=np.uint8)
+        # Copies: a task on its way must not change with what its caller has.
+        coefficients = np.array(self.coefficients, dtype=np.float64, order="C")
+        paulis = np.array(self.paulis, dtype=np.uint8, order="C")
         if coefficients.ndim != 1 or paulis.ndim != 2 or len(coefficients) != len(paulis):
             raise ProgramError("an observable needs one coefficient for each row of Paulis")
         if len(coefficients) == 0 or paulis.shape[1] == 0:

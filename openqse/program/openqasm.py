@@ -998,6 +998,20 @@ class _Reader:
         self._replaceable.discard(name)
         return found
 
+    def _exponent(self, node: Any, scope: _Scope) -> _Value:
+        """An exponent. The specification's own library has had ``pow(1/2) @ x`` for the root, while
+        whole numbers are divided as in C: a power of 0 is what nobody means by that."""
+        if isinstance(node, ast.BinaryExpression) and node.op.name == "/":
+            lhs, rhs = (self._evaluate(side, scope) for side in (node.lhs, node.rhs))
+            if isinstance(lhs, int) and isinstance(rhs, int) and rhs and lhs % rhs:
+                raise self._invalid(
+                    node,
+                    f"{lhs}/{rhs} is {_quotient(lhs, rhs)}, as whole numbers are divided without "
+                    f"a remainder: write {lhs}.0/{rhs}",
+                    "pow",
+                )
+        return self._evaluate(node, scope)
+
     def _modifiers(
         self, modifiers: Sequence[ast.QuantumGateModifier], scope: _Scope
     ) -> tuple[list[_Value], list[bool]]:
@@ -1012,7 +1026,7 @@ class _Reader:
                 exponents.append(-1)
             elif modifier.modifier is ast.GateModifierName.pow:
                 assert modifier.argument is not None
-                exponents.append(self._evaluate(modifier.argument, scope))
+                exponents.append(self._exponent(modifier.argument, scope))
             else:
                 count = 1 if modifier.argument is None else self._integer(modifier.argument, scope)
                 if count < 1:

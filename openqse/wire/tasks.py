@@ -139,7 +139,8 @@ def decode_outcome(frames: Sequence[Frame]) -> Outcome:
         if body["samples"]:
             data = Samples(np.frombuffer(raw, np.uint8).reshape(shape), qpu_ns, method)
         else:
-            data = Expectations(np.frombuffer(raw, "<f8").reshape(shape), qpu_ns, method)
+            values = np.frombuffer(raw, "<f8").reshape(shape).copy()  # the caller's, to write to
+            data = Expectations(values, qpu_ns, method)
         return Outcome(data, str(body["calibration"]))
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise ProtocolError(f"a malformed result: {error!r}") from error

@@ -330,3 +330,85 @@ def test_programs_are_taken_in_each_form_and_what_is_none_is_named(
 def test_map_of_no_parameter_sets_gives_no_futures(driver: ScriptedDevice) -> None:
     with openqse.connect("scripted") as qpu:
         assert qpu.map(MEASURE, []) == []
+
+
+# --- what callers do with what is theirs ----------------------------------------------------------
+
+
+def test_a_task_means_what_was_given_whatever_its_caller_changes_later(
+    driver: ScriptedDevice, qpu: openqse.QPU
+) -> None:
+    driver.hold.clear()
+    values, coefficients = np.array([1.0]), np.array([2.0])
+    observable = openqse.PauliSum(coefficients, np.array([[3, 0]], np.uint8))
+    future = qpu.submit(echo(), parameters=values, shots=1)
+    expectation = qpu.submit_expectation(echo(), observable, parameters=values)
+    values[0] = coefficients[0] = 7.0
+    driver.hold.set()
+    assert int(next(iter(future.result(10).counts)), 2) == 1
+    assert expectation.result(10).values.tolist() == [1.0]
+    assert observable.coefficients.tolist() == [2.0]
+
+
+def test_a_callback_that_fails_harms_nobody(
+    qpu: openqse.QPU, driver: ScriptedDevice, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver.hold.clear()
+    future = qpu.submit(echo(), parameters=[1], shots=1)
+    seen: list[str] = []
+    future.add_done_callback(lambda f: 1 / 0)
+    future.add_done_callback(lambda f: seen.append(f.task_id))
+    driver.hold.set()
+    assert future.result(10).counts == {f"{1:010b}": 1}
+    future.add_done_callback(lambda f: 1 / 0)
+    assert seen == [future.task_id]
+    assert caplog.text.count("ZeroDivisionError") == 2
+
+
+def test_a_callback_that_waits_for_its_own_device_is_told(
+    qpu: openqse.QPU, driver: ScriptedDevice
+) -> None:
+    driver.hold.clear()
+    first, second = (qpu.submit(echo(), parameters=[i], shots=1) for i in range(2))
+    said: list[openqse.OpenQSEError] = []
+
+    def wait(done: object) -> None:
+        try:
+            second.result()
+        except openqse.OpenQSEError as error:
+            said.append(error)
+
+    first.add_done_callback(wait)
+    driver.hold.set()
+    second.result(10)
+    first.result(10)
+    assert [type(error) for error in said] == [ArgumentError]
+
+
+def test_a_forked_child_is_told_that_the_connection_is_its_parents(qpu: openqse.QPU) -> None:
+    future = qpu.submit(echo(), parameters=[1], shots=1)
+    ended = future.result(10)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = []
+        for ask in (lambda: qpu.run(echo(), parameters=[1]), future.cancel, future.done):
+            try:
+                said.append(str(ask()))
+            except ArgumentError as error:
+                said.append(type(error).__name__)
+        qpu.close()
+        os.write(writer, " ".join(said).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 100).decode() == "ArgumentError False True"
+    os.close(reader)
+    os.close(writer)
+    assert qpu.run(echo(), parameters=[1], shots=1).counts == ended.counts  # close() did nothing
+
+
+def test_sizes_may_be_numpys(qpu: openqse.QPU) -> None:
+    builder = openqse.CircuitBuilder(np.int64(2), np.int32(1))  # type: ignore[arg-type]
+    for i in np.arange(2):
+        builder.x(i).measure(i, i)
+    assert qpu.run(builder, shots=1).counts == {"00": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ from openqse.errors import (
     AgentUnavailable,
     DeadlineExceeded,
     DeviceError,
+    LimitExceeded,
     NoLease,
     OpenQSEError,
     TaskCancelled,
@@ -159,6 +161,98 @@ def test_threads_share_a_connection(rank: openqse.QPU) -> None:
     assert results == {i: i for i in range(200)}
 
 
+def test_threads_may_each_connect_at_once(enter: Callable[..., None]) -> None:
+    enter()
+    barrier, results = threading.Barrier(4), {}
+
+    def work(first: int) -> None:
+        barrier.wait(10)
+        with openqse.connect() as qpu:
+            for i in range(first, first + 20):
+                results[i] = value_of(qpu.run(echo_program(), parameters=[i], shots=1))
+
+    threads = [threading.Thread(target=work, args=(k * 20,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == {i: i for i in range(80)}
+
+
+def test_threads_that_submit_together_keep_within_the_window(rank: openqse.QPU) -> None:
+    """The window of the tests is smaller than what four threads send: the rest waits."""
+    program, futures = echo_program(), []
+
+    def work(first: int) -> None:
+        for i in range(first, first + 400):
+            futures.append((i, rank.submit(program, parameters=[i], shots=1)))
+
+    threads = [threading.Thread(target=work, args=(k * 400,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted((i, value_of(future.result(10))) for i, future in futures) == [
+        (i, i) for i in range(1600)
+    ]
+
+
+def test_done_becomes_true_by_asking(rank: openqse.QPU) -> None:
+    future = rank.submit(echo_program(), parameters=[6], shots=1)
+    eventually(future.done)
+    assert value_of(future.result(0)) == 6
+
+
+def test_a_wait_ends_at_its_timeout(rank: openqse.QPU, stack: Stack) -> None:
+    stack.qpus["emu0"].device.hold.clear()
+    future = rank.submit(echo_program(), parameters=[6], shots=1)
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        future.result(0.05)
+    assert time.monotonic() - began < 0.5
+    stack.qpus["emu0"].device.hold.set()
+
+
+def test_a_callback_may_fail_or_wait_for_other_tasks(
+    rank: openqse.QPU, stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack.qpus["emu0"].device.hold.clear()
+    futures = [rank.submit(echo_program(), parameters=[i], shots=1) for i in range(3)]
+    seen: list[int] = []
+    futures[0].add_done_callback(lambda f: 1 / 0)
+    futures[0].add_done_callback(lambda f: seen.append(value_of(futures[2].result(10))))
+    stack.qpus["emu0"].device.hold.set()
+    assert [value_of(future.result(10)) for future in futures] == [0, 1, 2]
+    assert seen == [2]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_expectations_are_the_callers_to_change(rank: openqse.QPU) -> None:
+    z = openqse.PauliSum.from_terms({"Z0": 1.0}, num_qubits=2)
+    values = rank.expectation(echo_program(), z, parameters=[[1.0], [2.0]])
+    values *= 2
+    assert values.tolist() == [2.0, 4.0]
+
+
+def test_a_result_too_large_for_a_message_is_refused_before_it_costs_anything(
+    rank: openqse.QPU, stack: Stack
+) -> None:
+    driver = stack.qpus["emu0"].device
+    with pytest.raises(LimitExceeded, match="a result of 150000000 bytes"):
+        rank.run(echo_program(), parameters=np.zeros((5000, 1)), shots=10_000)
+    assert driver.runs == 0
+    assert rank.usage.tasks == 0
+
+
+def test_deadlines_of_what_has_ended_are_forgotten(
+    rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openqse_agent.qpu.loop._DEADLINES_KEPT", 10)
+    for future in rank.map(echo_program(), [[i] for i in range(100)], shots=1, timeout=3600):
+        future.result(10)
+    eventually(lambda: len(stack.qpus["emu0"].agent._deadlines) <= 10)
+
+
 def test_two_qpus_of_one_job_are_told_apart(enter: Callable[..., None], stack: Stack) -> None:
     enter(qpus="emu0:1,emu1:1", qpu_emu0=1, qpu_emu1=1)
     with pytest.raises(NoLease, match="several QPUs"):
@@ -181,6 +275,22 @@ def test_closing_cancels_what_is_unfinished(enter: Callable[..., None], stack: S
         with pytest.raises(TaskCancelled):
             future.result(1)
     eventually(lambda: not stack.qpus["emu0"].agent._tasks)
+
+
+def test_closing_one_of_two_handles_leaves_the_others_tasks(
+    enter: Callable[..., None], stack: Stack
+) -> None:
+    enter()
+    driver = stack.qpus["emu0"].device
+    driver.hold.clear()
+    with openqse.connect() as one:
+        future = one.submit(echo_program(), parameters=[4], shots=1)
+        with openqse.connect() as other:
+            lost = other.submit(echo_program(), parameters=[5], shots=1)
+        with pytest.raises(TaskCancelled):
+            lost.result(1)
+        driver.hold.set()
+        assert value_of(future.result(10)) == 4
 
 
 def test_a_restarted_qpu_agent_gets_unanswered_tasks_again(rank: openqse.QPU, stack: Stack) -> None:

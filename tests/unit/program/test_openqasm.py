@@ -633,6 +633,7 @@ def test_the_message_names_the_place() -> None:
         ("for int i in [0:0:3] { }", "cannot be 0"),
         ("for int i in [0:] { }", "both ends"),
         ("for uint i in {-1} { }", "does not fit"),
+        ("pow(1/2) @ x q[0];", "1/2 is 0, as whole numbers are divided without a remainder"),
         # Syntax.
         ("x q[0]", "syntax error at the end of the program"),
         ("x q[;", "syntax error at ';'"),
