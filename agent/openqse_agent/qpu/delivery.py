@@ -129,7 +129,6 @@ class Ledger:
         tasks: unanswered ones of all sessions. kept_size: bytes of all answers not taken.
         parked: tasks whose sessions were blocked when it was their turn.
         programs: encoded, by hash, the least recently used first.
-        owner: whose tasks they are, as the queue needs to know it.
         processes: the sessions of each process, by node and process id.
     """
 
@@ -141,11 +140,15 @@ class Ledger:
     programs: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
     program_size: int = 0
     processes: dict[str, dict[int, list[Session]]] = field(default_factory=dict)
-    owner: Owner = field(init=False)
+    _owner: Owner | None = None
 
-    def __post_init__(self) -> None:
+    @property
+    def owner(self) -> Owner:
+        """Whose tasks they are, as the queue needs to know it: the same object as long as it is."""
         lease = self.lease
-        self.owner = Owner(lease.account, lease.user, lease.id, lease.slots, lease.reservation)
+        if self._owner is None or self._owner.reservation != lease.reservation:
+            self._owner = Owner(lease.account, lease.user, lease.id, lease.slots, lease.reservation)
+        return self._owner
 
     def session(self, id: bytes, address: Address) -> Session:
         """The session of that id, which speaks from ``address`` now.

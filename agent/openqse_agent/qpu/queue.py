@@ -18,6 +18,8 @@ from openqse_agent.qpu.shares import ShareTree
 
 #: After this many interactive tasks in a row a session's oldest batch task goes first.
 INTERACTIVE_RUN = 8
+#: Decisions that a forecast looks ahead: a second or two of work.
+FORECAST_STEPS = 100_000
 #: Idle children that a node of the tree keeps, to save making them anew.
 _IDLE_KEPT = 64
 
@@ -114,7 +116,8 @@ class Queue(Protocol[Q]):
             coming: a task that is not there, to be forecast as if it came now.
 
         Yields:
-            Each task, and the seconds until its next start.
+            Each task, and the seconds until its next start; not those that come after
+            ``FORECAST_STEPS`` decisions.
         """
         ...
 
@@ -141,6 +144,12 @@ class _Node(Generic[Q]):
     def idle(self) -> bool:
         """Whether no task below waits or is taken."""
         return not self.waiting and not self.running
+
+    def count(self, other: _Node[Q], sign: int) -> None:
+        """Counts another's tasks among those below, or no more."""
+        self.waiting += sign * other.waiting
+        self.pressing += sign * other.pressing
+        self.running += sign * other.running
 
     def resemble(self, other: _Node[Q]) -> None:
         """Takes over another's tag and waiting tasks' numbers."""
@@ -224,6 +233,12 @@ class _Heap(Generic[Q]):
             if self._entered.get(child) == tag:
                 del self._entered[child]
 
+    def drop(self, child: _Node[Q]) -> None:
+        """Forgets a child that goes elsewhere."""
+        self._entries = [entry for entry in self._entries if entry[2] is not child]
+        heapify(self._entries)
+        self._entered.pop(child, None)
+
     def clear(self) -> None:
         self._entries.clear()
         self._entered.clear()
@@ -244,19 +259,19 @@ class _Level(_Node[Q]):
     """A reservation, account, user or job: also a server to its own children.
 
     Attributes:
-        is_job: else its key is one of the share tree's.
+        owner: of a job; else None, and its key is one of the share tree's.
         clock: virtual time of the children's level. latest: greatest tag there.
         ready, urgent: children that have tasks, and interactive ones, waiting.
         sweep: number of children at which idle ones are dropped.
     """
 
-    __slots__ = ("children", "clock", "is_job", "latest", "ready", "sweep", "urgent")
+    __slots__ = ("children", "clock", "latest", "owner", "ready", "sweep", "urgent")
 
     def __init__(
-        self, key: Any, parent: _Level[Q] | None, weight: float, is_job: bool = False
+        self, key: Any, parent: _Level[Q] | None, weight: float, owner: Owner | None = None
     ) -> None:
         super().__init__(key, parent, weight)
-        self.is_job = is_job
+        self.owner = owner
         self.clock = self.latest = 0.0
         self.children: dict[Hashable, _Node[Q]] = {}
         self.ready: _Heap[Q] = _Heap(attrgetter("waiting"))
@@ -406,7 +421,10 @@ class FairQueue(Generic[Q]):
             copy.push(coming)
         left: dict[int, float] = {}
         elapsed = 0.0
-        while (task := copy.pop()) is not None:
+        for _ in range(FORECAST_STEPS):
+            task = copy.pop()
+            if task is None:
+                return
             rest = left.get(id(task))
             if rest is None:
                 yield task, elapsed
@@ -417,16 +435,16 @@ class FairQueue(Generic[Q]):
             copy.charge(task, part, self._now, more=rest > part)
 
     def renew_weights(self) -> None:
-        """Takes over the weights of a share tree that has changed; what was charged stays.
-
-        Accounts that have a new parent move when they are idle.
-        """
+        """Takes over a share tree that has changed: its weights, and where jobs have their place in
+        it. What was charged stays."""
         stack = [self._root]
         while stack:
             for child in stack.pop().children.values():
-                if isinstance(child, _Level) and not child.is_job:
+                if isinstance(child, _Level) and child.owner is None:
                     child.weight = self._shares.weight(child.key)
                     stack.append(child)
+        for job in list(self._jobs.values()):
+            self._place(job)
 
     # --- the tree --------------------------------------------------------------------------------
 
@@ -435,18 +453,60 @@ class FairQueue(Generic[Q]):
         owner = task.owner
         job = self._jobs.get(owner.job)
         if job is None:
-            node = self._root
-            for key in self._shares.path(owner.reservation, owner.account, owner.user):
-                child = node.children.get(key)
-                if not isinstance(child, _Level):
-                    child = node.children[key] = _Level(key, node, self._shares.weight(key))
-                node = child
-            job = _Level(owner.job, node, float(owner.slots), is_job=True)
+            node = self._place_of(owner)
+            job = _Level(owner.job, node, float(owner.slots), owner)
             self._jobs[owner.job] = node.children[owner.job] = job
+        elif job.owner is None or job.owner.reservation != owner.reservation:  # known only now
+            job.owner = owner
+            self._place(job)
         session = job.children.get(task.line)
         if not isinstance(session, _Session):
             session = job.children[task.line] = _Session(task.line, job, 1.0)
         return session
+
+    def _place_of(self, owner: Owner) -> _Level[Q]:
+        """The node of a user, in its reservation and account, below which a job belongs."""
+        node = self._root
+        for key in self._shares.path(owner.reservation, owner.account, owner.user):
+            child = node.children.get(key)
+            if not isinstance(child, _Level):
+                child = node.children[key] = _Level(key, node, self._shares.weight(key))
+            node = child
+        return node
+
+    def _place(self, job: _Level[Q]) -> None:
+        """Moves a job to where it belongs, with all that waits and is taken below it. There it
+        starts at the clock, as if it came back from idleness."""
+        assert job.owner is not None
+        old, new = job.parent, self._place_of(job.owner)
+        if old is None or old is new:
+            return
+        del old.children[job.key]
+        old.ready.drop(job)
+        old.urgent.drop(job)
+        job.parent, job.tag = new, new.clock
+        new.children[job.key] = job
+        if job.waiting:
+            new.ready.put(job)
+        if job.pressing:
+            new.urgent.put(job)
+        node: _Node[Q] = new
+        while (parent := node.parent) is not None:
+            if job.waiting and not node.waiting:
+                if not node.running:
+                    node.tag = max(node.tag, parent.clock - self._head_start(node))
+                parent.ready.put(node)
+            if job.pressing and not node.pressing:
+                parent.urgent.put(node)
+            node.count(job, 1)
+            node = parent
+        node.count(job, 1)
+        left: _Node[Q] | None = old
+        while left is not None:
+            left.count(job, -1)
+            if left.idle:
+                self._rest(left)
+            left = left.parent
 
     def _await(self, session: _Session[Q], interactive: bool) -> None:
         """Counts a task that waits in a session, on its whole way to the root."""
@@ -466,7 +526,7 @@ class FairQueue(Generic[Q]):
 
     def _head_start(self, node: _Node[Q]) -> float:
         """How much virtual time before the clock a node starts that comes back from idleness."""
-        if not self._memory or not isinstance(node, _Level) or node.is_job:
+        if not self._memory or not isinstance(node, _Level) or node.owner is not None:
             return 0.0
         return self._memory * self._shares.lack(node.key, self._now) / node.weight
 
@@ -498,7 +558,7 @@ class FairQueue(Generic[Q]):
         """Drops an idle node, whose tag no longer matters."""
         if isinstance(node, _Level):
             self._forget_below(node)
-            if node.is_job:
+            if node.owner is not None:
                 del self._jobs[node.key]
         assert node.parent is not None
         del node.parent.children[node.key]
@@ -511,7 +571,7 @@ class FairQueue(Generic[Q]):
 
     def _copied(self, node: _Level[Q], parent: _Level[Q] | None) -> _Level[Q]:
         """A copy of a level and of what is below, in this queue: what idles keeps its tag, too."""
-        copy: _Level[Q] = _Level(node.key, parent, node.weight, node.is_job)
+        copy: _Level[Q] = _Level(node.key, parent, node.weight, node.owner)
         copy.resemble(node)
         copy.clock, copy.latest = node.clock, node.latest
         for key, child in node.children.items():
@@ -521,7 +581,7 @@ class FairQueue(Generic[Q]):
                 copy.children[key] = child.copied(copy)
         copy.ready = node.ready.copied(copy.children)
         copy.urgent = node.urgent.copied(copy.children)
-        if node.is_job:
+        if node.owner is not None:
             self._jobs[node.key] = copy
         return copy
 

@@ -172,6 +172,9 @@ class ShareTree:
                 accounts.setdefault(key[1], _STRANGER)
             elif key:
                 users.setdefault((key[1], key[2]), 1)
+        members: dict[str, list[tuple[str, int | None]]] = {}
+        for (account, user), shares in sorted(users.items(), key=lambda item: item[0]):
+            members.setdefault(account, []).append((user, shares))
         below: dict[str, list[str]] = {}
         for name, place in sorted(accounts.items()):
             above = place.parent if place.parent in accounts else ""
@@ -180,9 +183,8 @@ class ShareTree:
 
         def add(name: str, parent: str) -> None:
             found.append(self._row(("account", name), parent, accounts[name].shares, now))
-            for (account, user), shares in sorted(users.items()):
-                if account == name:
-                    found.append(self._row(("user", name, user), name, shares, now))
+            for user, raw in members.get(name, ()):
+                found.append(self._row(("user", name, user), name, raw, now))
             for child in below.get(name, []):
                 add(child, name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -343,6 +344,97 @@ def test_new_weights_count_from_now_on() -> None:
     shares.update({"a": AccountShare("", 3), "b": AccountShare("", 1)}, {}, None)
     queue.renew_weights()
     assert abs(service(serve(queue, 200))["a"] - 150) <= 2
+
+
+def test_jobs_move_to_their_places_when_these_become_known() -> None:
+    """As after a restart: tasks come back before Slurm has told its tree."""
+    shares = ShareTree(half_life=None)
+    queue: FairQueue[Task] = FairQueue(shares)
+    for _ in range(300):
+        for account in ("left a", "left b", "right"):
+            queue.push(task(account))
+    serve(queue, 3)
+    running = queue.pop()
+    assert running is not None
+    shares.update(
+        {
+            "left": AccountShare("", 1),
+            "left a": AccountShare("left", 100),
+            "left b": AccountShare("left", 100),
+            "right": AccountShare("", 1),
+        },
+        {},
+        None,
+    )
+    queue.renew_weights()
+    queue.charge(running, 1.0, 0.0)
+    served = service(serve(queue, 200))
+    assert abs(served["right"] - 100) <= 3
+    assert abs(served["left a"] - 50) <= 3
+
+
+def test_jobs_leave_a_reservation_that_is_no_more_and_enter_one_that_becomes_known() -> None:
+    shares = tree(a=1, b=1)
+    shares.reserve({"course": 0.05})
+    queue: FairQueue[Task] = FairQueue(shares)
+    lessons = [Task(Owner("a", "u", "lesson", reservation="course")) for _ in range(200)]
+    for lesson in lessons:
+        queue.push(lesson)
+        queue.push(task("b"))
+    serve(queue, 20)
+    shares.reserve({})
+    queue.renew_weights()
+    assert abs(service(serve(queue, 100))["a"] - 50) <= 3
+    shares.reserve({"other": 0.75})
+    queue.renew_weights()
+    for lesson in lessons:
+        lesson.owner = Owner("a", "u", "lesson", reservation="other")
+    assert abs(service(serve(queue, 100))["a"] - 75) <= 3
+
+
+def assert_sound(node: Any) -> None:
+    """What nodes count is what is below them, and nobody is below two."""
+    for child in node.children.values():
+        assert child.parent is node
+        if hasattr(child, "children"):
+            assert_sound(child)
+    for counted in ("waiting", "pressing", "running"):
+        below = sum(getattr(child, counted) for child in node.children.values())
+        assert getattr(node, counted) == below
+
+
+@checked
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["push", "pop", "charge", "tree"]), st.integers(0, 2**20)),
+        max_size=80,
+    )
+)
+def test_whatever_changes_when_no_task_is_lost(steps: list[tuple[str, int]]) -> None:
+    shares = tree()
+    queue: FairQueue[Task] = FairQueue(shares, lead=1.0, memory=1.0)
+    pushed, taken, served = 0, [], 0
+    for what, number in steps:
+        if what == "push":
+            owner = Owner("abc"[number % 3], "u", number % 7, reservation=["", "r"][number % 2])
+            queue.push(Task(owner, line=str(number % 2), interactive=number % 5 == 0))
+            pushed += 1
+        elif what == "pop" and (found := queue.pop()) is not None:
+            taken.append(found)
+        elif what == "charge" and taken:
+            queue.charge(taken.pop(number % len(taken)), 1.0, 0.0)
+            served += 1
+        elif what == "tree":
+            parents = ["", "c"] if number % 2 else ["", ""]
+            places = {"a": AccountShare(parents[1], 1), "c": AccountShare("", 2)}
+            shares.update(places if number % 3 else {}, {}, None)
+            shares.reserve({"r": 0.5} if number % 5 < 2 else {})
+            queue.renew_weights()
+        assert_sound(queue._root)
+    for found in taken:
+        queue.charge(found, 1.0, 0.0)
+    assert len(serve(queue)) + len(taken) + served == pushed
+    assert_sound(queue._root)
 
 
 @checked
