@@ -209,7 +209,7 @@ def has_ended(process: int) -> bool:
         descriptor = os.pidfd_open(process)
     except ProcessLookupError:
         return True
-    except OSError:  # what cannot be looked at is left alone
+    except (OSError, OverflowError):  # what cannot be looked at is left alone
         return False
     try:
         poller = select.poll()

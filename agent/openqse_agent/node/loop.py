@@ -144,8 +144,8 @@ class NodeAgent:
         self._records = Records(self._runtime / RECORDS)
         # Sockets are made in here, which nobody else can enter, and moved to their places.
         self._staging = self._runtime / ".new"
-        shutil.rmtree(self._staging, ignore_errors=True)
-        self._staging.mkdir(mode=0o700)
+        _remove(self._staging)
+        self._staging.mkdir(mode=0o700, exist_ok=True)
         self._stopped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._watch(self._stopped, lambda: None)
         self._uplinks: dict[str, Uplink] = {}
@@ -234,7 +234,7 @@ class NodeAgent:
         self._listener.close()
         os.close(self._stopped)
         (self._runtime / hooks.SOCKET).unlink(missing_ok=True)
-        shutil.rmtree(self._staging, ignore_errors=True)
+        _remove(self._staging)
         self._context.destroy(linger=200)
 
     # --- the SPANK plugin's side -----------------------------------------------------------------
@@ -443,7 +443,7 @@ class NodeAgent:
         for stale in self._runtime.glob("job-*"):  # their sockets died with that run
             if not any(stale == self._directory(job_id) for job_id in jobs):
                 log.warning("removing %s, left by an earlier run of this agent", stale)
-            shutil.rmtree(stale)
+            self._discard(stale)
         for job in jobs.values():
             for name in job.holdings.keys() - self._uplinks.keys():
                 log.warning("job %d held %s, which the site no longer has", job.id, name)
@@ -458,6 +458,19 @@ class NodeAgent:
                 self._take_back(job.id, list(job.holdings))
                 self._records.remove(job.id)
 
+    def _discard(self, directory: Path) -> None:
+        """Removes a job's directory, whatever its user has made of it.
+
+        First it goes where that user can add nothing to it; what cannot be removed stays there.
+        """
+        aside = self._staging / f"{directory.name}-{secrets.token_hex(4)}"
+        try:
+            os.rename(directory, aside)
+        except OSError as error:
+            log.error("%s stays: %s", directory, error)
+            return
+        _remove(aside)
+
     def _directory(self, job_id: int) -> Path:
         return self._runtime / f"job-{job_id}"
 
@@ -468,7 +481,7 @@ class NodeAgent:
             front = self._open_front(job, directory / hooks.SOCKET)
             os.chown(directory, job.uid, job.gid)  # last: until now nobody else can enter
         except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
+            self._discard(directory)
             raise
         door = self._doors[job.id] = _Door(job, directory, front)
         self._watch(front.router, lambda: self._from_ranks(door))
@@ -507,7 +520,7 @@ class NodeAgent:
         self._records.remove(door.job.id)  # first: what is not recorded is not held
         self._close_sockets(door)
         self._doors.pop(door.job.id, None)
-        shutil.rmtree(door.directory, ignore_errors=True)
+        self._discard(door.directory)
 
     # --- detach ----------------------------------------------------------------------------------
 
@@ -687,6 +700,14 @@ class NodeAgent:
                     self._records.write(door.job)
                 else:
                     self._close_door(door)
+
+
+def _remove(directory: Path) -> None:
+    """Removes a directory, or as much of it as can be removed."""
+    try:
+        shutil.rmtree(directory, ignore_errors=True)
+    except RecursionError:  # a user has nested folders a thousand deep
+        log.error("%s cannot be removed, it is too deep: rm -r does it", directory)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -51,20 +51,15 @@ class Accounting:
         if self._asking or now < self._next:
             return
         self._next = now + _EVERY
-        use: dict[int, slurm.QPUUse] = {}
         try:
-            for job in self._journal.unreported(_AT_ONCE + len(self._retries)):
-                if len(use) < _AT_ONCE and self._retries.get(job, (0.0, 0.0))[0] <= now:
-                    used = self._use(job)
-                    if used is None:
-                        self._journal.mark_reported(job)
-                    else:
-                        use[job] = used
+            ended = self._journal.unreported(_AT_ONCE + len(self._retries))
         except (StorageError, sqlite3.Error) as error:
-            log.error("what jobs used cannot be read from the journal: %s", error)
-        if use:
+            log.error("the journal does not say which jobs have ended: %s", error)
+            return
+        due = [job for job in ended if self._retries.get(job, (0.0, 0.0))[0] <= now][:_AT_ONCE]
+        if due:
             self._asking = True
-            self._ask(lambda: self._write(use), lambda answers: self._written(answers, now))
+            self._ask(lambda: self._write(due), lambda answers: self._written(answers, now))
 
     def _use(self, job: int) -> slurm.QPUUse | None:
         """What a job used; None for one without tasks."""
@@ -78,11 +73,13 @@ class Accounting:
             waited=sum(row.waited_ns for row in rows) * 1e-9,
         )
 
-    def _write(self, use: dict[int, slurm.QPUUse]) -> dict[int, bool | OpenQSEError]:
+    def _write(self, jobs: list[int]) -> dict[int, bool | OpenQSEError]:
+        """Writes what jobs used, in a thread: of each whether that is done, or why not."""
         answers: dict[int, bool | OpenQSEError] = {}
-        for job, used in use.items():
+        for job in jobs:
             try:
-                answers[job] = self._slurm.record_use(job, {self._qpu: used})
+                used = self._use(job)
+                answers[job] = used is None or self._slurm.record_use(job, {self._qpu: used})
             except OpenQSEError as error:
                 answers[job] = error
         return answers

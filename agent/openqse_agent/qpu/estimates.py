@@ -31,6 +31,7 @@ class Estimates:
     Args:
         max_shots: of the device.
         ask: has a question answered in a thread, and its answer brought back.
+        look_up: the same, for one that takes a while; raises LimitExceeded if many wait already.
         answer: sends a row, or the error that there is in its place.
     """
 
@@ -40,12 +41,14 @@ class Estimates:
         executor: Executor,
         max_shots: int,
         ask: Callable[[Callable[[], Any], Callable[[Any], None]], None],
+        look_up: Callable[[Callable[[], Any], Callable[[Any], None]], None],
         answer: Callable[[Address, Header, Row | OpenQSEError], None],
     ) -> None:
         self._qpu = qpu
         self._executor = executor
         self._max_shots = max_shots
         self._ask = ask
+        self._look_up = look_up
         self._answer = answer
 
     def asked(self, address: Address, head: Header, body: Row) -> None:
@@ -71,9 +74,14 @@ class Estimates:
 
         def forecast() -> None:
             said = estimated()
-            self._ask(
-                lambda: said if isinstance(said, OpenQSEError) else self._row(task, said), answer
-            )
+            try:
+                if isinstance(said, OpenQSEError):
+                    raise said
+                took = said
+                self._look_up(lambda: self._row(task, took), answer)
+            except OpenQSEError as error:
+                refusal = error
+                self._ask(lambda: refusal, answer)
 
         self._executor.aside(forecast)
 
@@ -110,15 +118,13 @@ class Estimates:
     def _row(self, task: Task, qpu_time_ns: int) -> Row:
         executor = self._executor
         ahead, elapsed = len(executor.running), executor.expected_to_run()
-        position, start = next(
-            (position, start)
-            for position, (other, start) in enumerate(executor.forecast(task), 1)
-            if other is task
-        )
-        return {
-            "qpu": self._qpu,
-            "qpu_s": qpu_time_ns * 1e-9,
-            "wait_s": elapsed + start,
-            "position": position,
-            "tasks_ahead": ahead + position - 1,
-        }
+        place: Row = {"wait_s": None, "position": None, "tasks_ahead": None}
+        for position, (other, start) in enumerate(executor.forecast(task), 1):
+            if other is task:
+                place = {
+                    "wait_s": elapsed + start,
+                    "position": position,
+                    "tasks_ahead": ahead + position - 1,
+                }
+                break
+        return {"qpu": self._qpu, "qpu_s": qpu_time_ns * 1e-9} | place

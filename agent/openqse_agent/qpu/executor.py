@@ -28,6 +28,7 @@ from openqse.errors import (
     TaskCancelled,
 )
 from openqse.program.circuit import Circuit
+from openqse.wire import limits
 from openqse_agent.qpu.charging import AHEAD, Charging
 from openqse_agent.qpu.delivery import Ledger, Session
 from openqse_agent.qpu.leases import Lease
@@ -45,6 +46,10 @@ _TURN = 1e-3
 _TOGETHER, _TOGETHER_WHILE_OTHERS_WAIT = 64, 0.01
 #: Questions that may wait for the device, and the part of the time that they get of it from tasks.
 _ASIDES, _ASIDES_PART = 16, 0.1
+#: Bytes of an expectation's value.
+_VALUE = 8
+#: Bytes that a result's message has at most beside the result.
+_RESULT_HEAD = 2**12
 #: Bytes of encoded programs whose prepared forms are kept.
 _PREPARED_BYTES = 64 * 2**20
 
@@ -53,7 +58,8 @@ Outcome: TypeAlias = "device.Outcome | OpenQSEError"
 Ended: TypeAlias = "tuple[Task, Outcome]"
 """A task that has ended, and what it gave."""
 _Ran: TypeAlias = "tuple[Outcome | None, int]"
-"""What running a task gave, None if there is more of it to run, and the QPU time in nanoseconds."""
+"""What running a task gave, None if there is more of it to run, and the time that its owner's share
+is charged, nanoseconds: QPU time or, if it failed, for how long it had the device."""
 
 
 @dataclass(eq=False, slots=True)
@@ -118,7 +124,7 @@ class _Program:
     """A prepared program and what running it last took: seconds, and for how many shots.
 
     Attributes:
-        size: bytes of the encoded program. shot_size: of one shot's result.
+        size: bytes of the encoded program. shot_size: of one shot's bits.
         qpu_time: QPU time of one shot when it ran last, seconds.
     """
 
@@ -424,7 +430,7 @@ class Executor:
         shots = min(
             limit / program.qpu_time,
             most / program.seconds * program.shots,
-            AHEAD / program.shot_size,
+            AHEAD / max(_VALUE, program.shot_size),
         )
         left = int(shots / max(task.work.shots, 1)) - len(task.work.parameters)
         tasks: list[Task] = []
@@ -457,11 +463,12 @@ class Executor:
     def _run_one(self, task: Task) -> _Ran:
         """Runs a task, or a slice of one."""
         outcome: Outcome | None
-        took = 0
+        began = time.monotonic()
         try:
             if task.should_stop():
                 raise TaskCancelled("stopped before it ran")
             program = self._prepare(task)
+            _check_size(task, program)
             work = self._next_slice(task, program)
             outcome, seconds = self._execute(program.prepared, work, task.should_stop)
             program.took(seconds, work)
@@ -470,6 +477,7 @@ class Executor:
             if task.join is not None:
                 task.join.add(outcome)
                 outcome = task.join.outcome() if task.join.done else None
+            return outcome, took
         except TaskCancelled as error:
             outcome = task.stopped or error
         except OpenQSEError as error:
@@ -477,7 +485,8 @@ class Executor:
         except Exception as error:
             log.exception("a task could not be run")
             outcome = InternalError(repr(error), layer="QPU agent")
-        return outcome, took
+        # Nobody pays for it, and yet others have waited for so long.
+        return outcome, int((time.monotonic() - began) * 1e9)
 
     def _execute(
         self, prepared: Any, work: device.Work, stopped: Callable[[], bool]
@@ -516,7 +525,7 @@ class Executor:
             with device.typed_errors():
                 circuit = Circuit.decode(task.program)
                 prepared = self._driver.prepare(circuit)
-            shot_size = max(8, (circuit.num_clbits + 7) // 8)  # an expectation's value takes 8
+            shot_size = (circuit.num_clbits + 7) // 8
             program = self._prepared[key] = _Program(prepared, len(task.program), shot_size)
             self._prepared_size += program.size
             while len(self._prepared) > self._programs or self._prepared_size > _PREPARED_BYTES:
@@ -524,6 +533,23 @@ class Executor:
                 self._prepared_size -= dropped.size
         self._prepared.move_to_end(key)
         return program
+
+
+def _check_size(task: Task, program: _Program) -> None:
+    """Refuses a task whose result no message could carry, before it has cost anything.
+
+    Raises:
+        LimitExceeded: it would be too large.
+    """
+    sampled = task.work.observable is None
+    size = task.shots * program.shot_size if sampled else len(task.work.parameters) * _VALUE
+    if size > limits.MAX_MESSAGE_BYTES - _RESULT_HEAD:
+        raise LimitExceeded(
+            f"a result of {size} bytes; at most {limits.MAX_MESSAGE_BYTES - _RESULT_HEAD} are sent",
+            layer="QPU agent",
+            remedy="Divide the parameter sets or shots among several tasks",
+            limit="MAX_MESSAGE_BYTES",
+        )
 
 
 def _shots(work: device.Work) -> int:

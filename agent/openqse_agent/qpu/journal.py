@@ -271,9 +271,9 @@ class Journal:
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
-    def _failure(self, error: Exception) -> StorageError:
+    def _failure(self, error: Exception, done: str = "written") -> StorageError:
         return StorageError(
-            f"the journal {self._path} cannot be written: {error}",
+            f"the journal {self._path} cannot be {done}: {error}",
             layer="QPU agent",
             remedy="Ask the administrator to look at the journal's disk",
         )
@@ -350,19 +350,31 @@ class Journal:
     def usage(self, job_id: int | None = None) -> list[JobUsage]:
         """What jobs were charged, in the order of their ids; one job's alone where given.
 
+        It looks through all charges, or all of the job, a second for each million, and holds up
+        nothing else.
+
         Raises:
-            StorageError: the database cannot be written, so that it lacks the latest charges.
+            StorageError: the database cannot be written, so that it lacks the latest charges, or
+                not be read.
         """
         self.settle()
         # By its leases, which charges are kept by: those of others are not looked through.
         of_job = "WHERE lease IN (SELECT id FROM lease WHERE job_id = ?) "
-        rows = self._db.execute(
-            "SELECT job_id, account, user, count(*), sum(shots), sum(qpu_time_ns), sum(waited_ns) "
-            f"FROM charge {'' if job_id is None else of_job}"
-            "GROUP BY job_id, account, user ORDER BY job_id",
-            () if job_id is None else (job_id,),
-        )
+        try:
+            with closing(self._reader()) as db:
+                rows = db.execute(
+                    "SELECT job_id, account, user, count(*), sum(shots), sum(qpu_time_ns), "
+                    f"sum(waited_ns) FROM charge {'' if job_id is None else of_job}"
+                    "GROUP BY job_id, account, user ORDER BY job_id",
+                    () if job_id is None else (job_id,),
+                ).fetchall()
+        except sqlite3.Error as error:
+            raise self._failure(error, "read") from error
         return [JobUsage(*row) for row in rows]
+
+    def _reader(self) -> sqlite3.Connection:
+        """The database once more, for what takes long."""
+        return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
 
     def past(self, since: float, until: float) -> list[tuple[str, str, float, int]]:
         """What was charged in a span of time and is in the database, summed up by the hour:
@@ -373,7 +385,7 @@ class Journal:
         Raises:
             sqlite3.Error: the database cannot be read.
         """
-        with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        with closing(self._reader()) as db:
             return db.execute(
                 "SELECT account, user, avg(charged_at), sum(qpu_time_ns) FROM charge "
                 "WHERE charged_at >= ? AND charged_at < ? "

@@ -12,6 +12,7 @@ import heapq
 import logging
 import os
 import signal
+import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -74,6 +75,10 @@ log = logging.getLogger("qpu-agent")
 _TICK_MS = 200
 #: Messages taken before completions and clocks get their turn.
 _DRAIN = 256
+#: Deadlines of tasks that have ended which are kept, beside as many as there are tasks.
+_DEADLINES_KEPT = 1024
+#: Reports that may wait for the thread that makes them.
+_REPORTS = 16
 #: Seconds for which tasks wait for a journal that takes no charges, before they are refused.
 _STORAGE_PATIENCE = 30.0
 #: Seconds of usage that a restarted agent takes from its journal: what is older hardly counts.
@@ -160,6 +165,7 @@ class QPUAgent:
             self._executor,
             driver.capabilities.max_shots,
             ask=self._ask,
+            look_up=self._look_up,
             answer=self._report_estimate,
         )
         self._control: dict[str, Callable[[Address, Header, dict[str, Any]], None]] = {
@@ -174,8 +180,11 @@ class QPUAgent:
             Kind.SHARE: self._report_shares,
             Kind.ESTIMATE: self._estimates.asked,
         }
-        # Answers of slurmctld come back to the loop as calls to make.
+        # Answers of slurmctld come back to the loop as calls to make. What anybody may ask has a
+        # thread of its own: whoever asks much waits, and no job does.
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="slurm")
+        self._reports = ThreadPoolExecutor(1, thread_name_prefix="reports")
+        self._reports_free = threading.Semaphore(_REPORTS)
         self._calls: deque[Callable[[], None]] = deque()
         self._called = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._remember_usage()
@@ -319,6 +328,10 @@ class QPUAgent:
             if task.id in self._tasks and task.should_stop():
                 assert task.stopped is not None
                 self._cancel(task, self._maintenance.explained(task.stopped))
+        if len(self._deadlines) > 2 * len(self._tasks) + _DEADLINES_KEPT:
+            # Those of tasks that have ended: their deadlines may be hours away.
+            self._deadlines = [entry for entry in self._deadlines if entry[2].id in self._tasks]
+            heapq.heapify(self._deadlines)
         self._settle(now)
         self._admission.tick(now)
         self._maintenance.tick(now)
@@ -348,20 +361,47 @@ class QPUAgent:
         self._executor.stop(timeout=5.0)
         self._charging.stop(timeout=5.0)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._reports.shutdown(wait=True, cancel_futures=True)  # it may read the journal
         try:
             self._journal.close()
         except StorageError as error:
             log.error("charges stay in the journal's log: %s", error)
         self._context.destroy(linger=200)
 
-    def _ask(self, question: Callable[[], Any], answered: Callable[[Any], None]) -> None:
-        """Puts a question to slurmctld; ``answered`` gets its answer or the error, in the loop."""
+    def _look_up(self, question: Callable[[], Any], answered: Callable[[Any], None]) -> None:
+        """Has a report made that takes a while; ``answered`` gets it or the error, in the loop.
+
+        Raises:
+            LimitExceeded: many wait already.
+        """
+        if not self._reports_free.acquire(blocking=False):
+            raise LimitExceeded(
+                f"{_REPORTS} reports wait already",
+                layer="QPU agent",
+                remedy="Ask again later",
+                limit="REPORTS",
+            )
+
+        def looked_up(answer: Any) -> None:
+            self._reports_free.release()
+            answered(answer)
+
+        self._ask(question, looked_up, self._reports)
+
+    def _ask(
+        self,
+        question: Callable[[], Any],
+        answered: Callable[[Any], None],
+        pool: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """Puts a question to slurmctld, or to who else takes a while; ``answered`` gets the answer
+        or the error, in the loop."""
 
         def deliver(answer: Any) -> None:
             try:
                 answered(answer)
             except Exception:  # a full disk or a defect must cost its answer, not the QPU
-                log.exception("an answer of slurmctld could not be handled")
+                log.exception("an answer could not be handled")
 
         def work() -> None:
             try:
@@ -369,12 +409,14 @@ class QPUAgent:
             except OpenQSEError as error:
                 answer = error
             except Exception as error:
-                log.exception("the Slurm client failed")
-                answer = InternalError(f"the Slurm client failed: {error!r}", layer="QPU agent")
+                log.exception("a question could not be answered")
+                answer = InternalError(
+                    f"a question could not be answered: {error!r}", layer="QPU agent"
+                )
             self._calls.append(lambda: deliver(answer))
             os.eventfd_write(self._called, 1)
 
-        self._pool.submit(work)
+        (pool or self._pool).submit(work)
 
     # --- messages --------------------------------------------------------------------------------
 
@@ -612,7 +654,7 @@ class QPUAgent:
     def _note_process(session: Session, body: dict[str, Any]) -> None:
         """Notes which process says that a session is its own; a lie harms that session alone."""
         process = body.get("process")
-        if type(process) is int and process > 0:
+        if type(process) is int and 0 < process < 2**31:
             session.ledger.belongs(session, (speaker(session.address[0])[0], process))
 
     def _processes(self, lease: Lease, node: str) -> list[int]:
@@ -664,8 +706,15 @@ class QPUAgent:
         job_id = body.get("job_id")
         if job_id is not None and not (type(job_id) is int and 0 <= job_id < 2**32):
             raise ProtocolError("a job id is a number of 32 bits", layer="QPU agent")
-        usage = [{"qpu": self._qpu.name, **u.to_wire()} for u in self._journal.usage(job_id)]
-        self._report(address, head, {"usage": usage})
+
+        def answered(usage: Any) -> None:
+            if isinstance(usage, OpenQSEError):
+                self._send(address, encode_error(head.task, usage))
+                return
+            rows = [{"qpu": self._qpu.name, **used.to_wire()} for used in usage]
+            self._report(address, head, {"usage": rows})
+
+        self._look_up(lambda: self._journal.usage(job_id), answered)
 
     def _report_queue(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         limit = body.get("limit", MOST_ROWS)
@@ -680,8 +729,7 @@ class QPUAgent:
             else:
                 self._report(address, head, {"queue": rows, "tasks": len(self._tasks)})
 
-        # Not in the loop: a forecast of many tasks takes a while.
-        self._ask(lambda: queue_rows(name, self._executor, parked, limit), answered)
+        self._look_up(lambda: queue_rows(name, self._executor, parked, limit), answered)
 
     def _report_shares(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         rows = share_rows(self._qpu.name, self._executor, self._shares)

@@ -30,10 +30,15 @@ def queue_rows(qpu: str, executor: Executor, parked: Sequence[Task], limit: int)
     now = time.monotonic()
     rows = [_row(qpu, executor, task, "running", now) for task in executor.running]
     elapsed = executor.expected_to_run()
+    listed = set()
     forecast = islice(executor.forecast(), limit - len(rows))
     for position, (task, start) in enumerate(forecast, 1):
         place = {"position": position, "start_s": elapsed + start}
         rows.append(_row(qpu, executor, task, "waiting", now) | place)
+        listed.add(task.id)
+    if len(rows) < limit:  # what comes later than a forecast looks
+        later = (task for task in executor.waiting() if task.id not in listed)
+        rows += [_row(qpu, executor, task, "waiting", now) for task in later]
     rows += [_row(qpu, executor, task, "parked", now) for task in parked]
     return rows[:limit]
 

@@ -434,6 +434,18 @@ def test_the_lease_of_a_job_that_ended_is_revoked_though_its_node_renews_it(
     eventually(lambda: list(stack.runtime.glob("job-*")) == [])
 
 
+@pytest.mark.parametrize("left", [{}, {"qpu_emu0": 1}, {"qpu_emu1": 2}])
+def test_a_job_that_gave_licences_back_loses_its_lease(
+    make_stack: Callable[..., Stack], left: dict[str, int]
+) -> None:
+    """Else Slurm would start a job for which there are no slots."""
+    stack = make_stack(lease_ttl=0.5)
+    stack.slurm.submit(7, {"qpu_emu0": 2})
+    stack.attach(7, "emu0")
+    stack.slurm.known[7] = replace(stack.slurm.known[7], licences=left)
+    eventually(lambda: stack.leases("emu0") == [])
+
+
 def test_a_job_that_ran_into_its_time_limit_loses_an_expired_lease(
     make_stack: Callable[..., Stack],
 ) -> None:
@@ -584,6 +596,36 @@ def test_a_revoked_lease_closes_the_jobs_socket(
     stack.slurm.end(7)
     stack.attach(8, "emu0")
     eventually(lambda: [d.name for d in stack.runtime.glob("job-*")] == ["job-8"])
+
+
+def test_folders_too_deep_to_be_removed_harm_neither_their_job_nor_the_agents_next_run(
+    stack: Stack,
+) -> None:
+    def bury() -> None:
+        here = os.getcwd()
+        os.chdir(stack.runtime / "job-7")
+        try:
+            for _ in range(1100):
+                os.mkdir("d")
+                os.chdir("d")
+        finally:
+            os.chdir(here)
+
+    stack.slurm.submit(7, {"qpu_emu0": 1})
+    stack.attach(7, "emu0")
+    bury()
+    try:
+        stack.stop_node()
+        stack.start_node()
+        eventually(lambda: (stack.runtime / "job-7" / "node.sock").exists())
+        bury()
+        stack.detach(7)
+        eventually(lambda: stack.leases("emu0") == [])
+        assert list(stack.runtime.glob("job-*")) == []
+        stack.slurm.submit(8, {"qpu_emu0": 1})
+        stack.attach(8, "emu0")
+    finally:
+        subprocess.run(["rm", "-r", *stack.runtime.glob(".new/job-7*")], check=True)
 
 
 def test_many_jobs_leave_no_thread_descriptor_directory_or_lease_behind(stack: Stack) -> None:

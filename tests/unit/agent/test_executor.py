@@ -291,6 +291,31 @@ def test_a_failed_task_costs_nothing(rig: Rig, journal: Journal) -> None:
     assert journal.usage() == []
 
 
+def test_tasks_that_fail_give_way_like_others(rig: Rig) -> None:
+    """Their owner pays nothing, but its share is charged for the time that they had the device."""
+    lease = Lease("M", 8, 0, "bob", "ml", 1, Mode.SHARED, 0, 1, None, 0.0)
+    other = Session(Ledger(lease), b"another", (b"c1", b"s"))
+    order: list[str] = []
+    run = rig.driver.run
+
+    def failing(prepared: Any, *more: Any, **named: Any) -> Any:
+        account = rig.executor.running[0].lease.account
+        order.append(account)
+        if account == "ml":
+            time.sleep(0.01)
+            raise ValueError("it fails")
+        return run(prepared, *more, **named)
+
+    rig.driver.run = failing  # type: ignore[method-assign]
+    bad = [task(n, shots=1) for n in range(20)]
+    for one in bad:
+        one.session = other
+    rig.outcomes(*bad, *(task(n, shots=300) for n in range(20, 24)))
+    assert "ml" in order[-10:]
+    assert order.index("chem") < 3
+    assert max(i for i, account in enumerate(order) if account == "chem") < 12
+
+
 def test_no_more_programs_are_kept_than_configured(rig: Rig) -> None:
     programs = [openqse.CircuitBuilder(1, n).measure(0, 0).build() for n in range(1, 6)]
     rig.outcomes(*(task(n, program) for n, program in enumerate(programs)))

@@ -303,3 +303,4 @@ def test_a_process_has_ended_when_it_is_dead_though_nobody_has_reaped_it() -> No
         process.wait()
         assert has_ended(process.pid)
     assert not has_ended(1)
+    assert not has_ended(2**40)  # a number that somebody made up

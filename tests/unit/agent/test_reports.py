@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+import pytest
 from stack import Stack, eventually
 
 import openqse
-from openqse.errors import OpenQSEError, ProtocolError
+from openqse.errors import LimitExceeded, OpenQSEError, ProtocolError
 from openqse.wire.messages import Kind
 from openqse_agent.cli.ask import ask
+from openqse_agent.qpu.loop import _REPORTS
 
 
 def program(name: str = "value") -> openqse.Circuit:
@@ -67,6 +70,44 @@ def test_a_limit_of_no_rows_is_refused(rank: openqse.QPU, stack: Stack) -> None:
         except ProtocolError:
             continue
         raise AssertionError(f"{limit!r} was taken")
+
+
+def test_reports_wait_for_each_other_and_jobs_for_none_of_them(stack: Stack) -> None:
+    agent, go_on = stack.qpus["emu0"].agent, threading.Event()
+    try:
+        for _ in range(_REPORTS):
+            agent._look_up(lambda: go_on.wait(60), lambda answer: None)
+        for kind in (Kind.USAGE, Kind.QUEUE):
+            with pytest.raises(LimitExceeded, match="reports wait already"):
+                report(stack, kind)
+        stack.slurm.submit(7, {"qpu_emu0": 1})
+        stack.attach(7, "emu0")
+    finally:
+        go_on.set()
+    eventually(lambda: report_or_none(stack, Kind.USAGE) == [])
+
+
+def report_or_none(stack: Stack, kind: Kind) -> Any:
+    try:
+        return report(stack, kind)
+    except LimitExceeded:
+        return None
+
+
+def test_tasks_beyond_a_forecast_are_listed_without_an_instant(
+    rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openqse_agent.qpu.queue.FORECAST_STEPS", 2)
+    driver = stack.qpus["emu0"].device
+    driver.hold.clear()
+    futures = [rank.submit(program(), parameters=[i], shots=500) for i in range(5)]
+    assert driver.started.acquire(timeout=10)
+    eventually(lambda: len(report(stack, Kind.QUEUE)) == 5)
+    rows = report(stack, Kind.QUEUE)
+    assert [row["position"] for row in rows] == [None, 1, 2, None, None]
+    assert [row["start_s"] is None for row in rows[1:]] == [False, False, True, True]
+    assert {row["task"] for row in rows} == {future.task_id for future in futures}
+    driver.hold.set()
 
 
 def test_shares_show_who_used_what(rank: openqse.QPU, stack: Stack) -> None:
