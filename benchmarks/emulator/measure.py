@@ -21,6 +21,11 @@ _BEATEN = 2.0
 _SETTLED = 20
 #: Seconds between two engines' turns: threads of the one before stop spinning.
 _SETTLE = 0.01
+#: Seconds of an engine's turn, at least.
+_TURN = 0.05
+#: Rounds of turns that there are whatever the budget, if one takes no more than so many seconds: no
+#: single one, which something may have disturbed, is to decide.
+_LEAST_TURNS, _LEAST_SECONDS = 3, 2.0
 #: Relative errors that engines may differ by.
 _TOLERANCE = {"double": 1e-8, "single": 2e-4}
 
@@ -224,12 +229,14 @@ def _take_turns(
     """Lets ours and the peers run in turn; what was measured in trials is replaced."""
     rivals = [(ours, us), *((peer, racing[peer.name]) for peer in peers)]
     for turn in range(turns):
-        if time.monotonic() + sum(timing.seconds for _, timing in rivals) > end:
+        left = end - time.monotonic()
+        took = sum(max(_TURN, timing.seconds) for _, timing in rivals)
+        if took > left and (turn >= _LEAST_TURNS or took > _LEAST_SECONDS):
             break
         for worker, timing in list(rivals):
             time.sleep(_SETTLE)
             try:
-                runs = worker.run(timing.setting, 0.05, 60 + 5 * timing.seconds)
+                runs = worker.run(timing.setting, _TURN, 60 + 5 * timing.seconds)
             except Failed:
                 if worker is ours:
                     raise
