@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from containers import Cluster
+from containers import Cluster, until
 from jobs import START, Jobs, python
 
 
@@ -40,6 +40,25 @@ def test_jobs_share_the_slots(jobs: Jobs, cluster: Cluster) -> None:
     assert third not in holders
     jobs.cancel(other)
     jobs.wait(third, "COMPLETED")
+
+
+def test_a_jobs_licences_and_its_lease_stay_together(jobs: Jobs, cluster: Cluster) -> None:
+    """Its user cannot give them back; what an administrator takes the lease follows."""
+    job = jobs.submit("--qpu=emu0:2", wrap=["srun", *python("bell.py", "--hold")])
+    jobs.until_lines(job, 1)
+    give_back = ["scontrol", "update", f"JobId={job}", "Licenses="]
+    refused = cluster.start(give_back, user="alice").result()
+    assert refused.code != 0, refused
+    assert "submit the job again, or ask the administrator" in refused.err
+    assert jobs.describe(job)["Licenses"] == "qpu_emu0:2"
+    assert job in {row["job_id"] for row in cluster.leases("emu0")}
+    cluster.check(give_back)
+    until(
+        lambda: job not in {row["job_id"] for row in cluster.leases("emu0")},
+        30,
+        "the lease of a job without licences ends",
+    )
+    jobs.cancel(job)
 
 
 def test_exclusive_takes_all_slots(jobs: Jobs) -> None:

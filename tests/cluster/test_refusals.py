@@ -18,7 +18,7 @@ from jobs import Jobs, python
         (["--qpu=emu0:1,emu0:1"], "'emu0' is named twice"),
         (["--qpu=emu0", "--qpu-mode=odd"], "the mode is 'shared' or 'exclusive'"),
         (["--qpu-mode=exclusive"], "name the QPUs too, as in --qpu=emu0 --qpu-mode=exclusive"),
-        (["--qpu=emu0", "--licenses=qpu_emu1"], "ask for it with --qpu alone"),
+        (["--qpu=emu0", "--licenses=qpu_emu1"], "ask for these with --qpu alone"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
