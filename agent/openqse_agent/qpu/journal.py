@@ -128,6 +128,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()  # one thread's transaction must not take in another's
+        self._reading = threading.Lock()
         self._unsettled: dict[tuple[str, bytes], tuple[Any, ...]] = {}
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -142,6 +143,9 @@ class Journal:
             ((sound,),) = self._db.execute("PRAGMA quick_check(lease)").fetchall()
             if sound != "ok":
                 raise ValueError(sound)
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            self._reader = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            self._read("SELECT 1 FROM lease LIMIT 1", ())  # now it has all files that it needs
             self._log = ChargeLog(path.with_suffix(".charge-log"))
             for batch in self._log.batches:
                 rows = msgpack.unpackb(batch, use_list=False)
@@ -361,20 +365,20 @@ class Journal:
         # By its leases, which charges are kept by: those of others are not looked through.
         of_job = "WHERE lease IN (SELECT id FROM lease WHERE job_id = ?) "
         try:
-            with closing(self._reader()) as db:
-                rows = db.execute(
-                    "SELECT job_id, account, user, count(*), sum(shots), sum(qpu_time_ns), "
-                    f"sum(waited_ns) FROM charge {'' if job_id is None else of_job}"
-                    "GROUP BY job_id, account, user ORDER BY job_id",
-                    () if job_id is None else (job_id,),
-                ).fetchall()
+            rows = self._read(
+                "SELECT job_id, account, user, count(*), sum(shots), sum(qpu_time_ns), "
+                f"sum(waited_ns) FROM charge {'' if job_id is None else of_job}"
+                "GROUP BY job_id, account, user ORDER BY job_id",
+                () if job_id is None else (job_id,),
+            )
         except sqlite3.Error as error:
             raise self._failure(error, "read") from error
         return [JobUsage(*row) for row in rows]
 
-    def _reader(self) -> sqlite3.Connection:
-        """The database once more, for what takes long."""
-        return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
+    def _read(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        """Rows by the connection for what takes long; one thread at a time."""
+        with self._reading:
+            return self._reader.execute(statement, values).fetchall()
 
     def past(self, since: float, until: float) -> list[tuple[str, str, float, int]]:
         """What was charged in a span of time and is in the database, summed up by the hour:
@@ -385,13 +389,12 @@ class Journal:
         Raises:
             sqlite3.Error: the database cannot be read.
         """
-        with closing(self._reader()) as db:
-            return db.execute(
-                "SELECT account, user, avg(charged_at), sum(qpu_time_ns) FROM charge "
-                "WHERE charged_at >= ? AND charged_at < ? "
-                "GROUP BY CAST(charged_at / 3600 AS INTEGER), account, user",
-                (since, until),
-            ).fetchall()
+        return self._read(
+            "SELECT account, user, avg(charged_at), sum(qpu_time_ns) FROM charge "
+            "WHERE charged_at >= ? AND charged_at < ? "
+            "GROUP BY CAST(charged_at / 3600 AS INTEGER), account, user",
+            (since, until),
+        )
 
     def unreported(self, limit: int) -> list[int]:
         """Jobs whose leases have ended and of whose use Slurm has not been told, the oldest first.
@@ -422,4 +425,6 @@ class Journal:
             self.settle()
         finally:
             self._log.close()
+            with self._reading:
+                self._reader.close()
             self._db.close()
