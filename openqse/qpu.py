@@ -192,7 +192,7 @@ class Future(Generic[T]):
         return self._transport.wait(lambda: self._done, timeout)
 
     def _check_process(self) -> None:
-        if self.key[:_SESSION] != _session:
+        if not self._done and self.key[:_SESSION] != _session:
             raise _forked()
 
     def result(self, timeout: float | None = None) -> T:
@@ -272,6 +272,7 @@ def as_completed(futures: Iterable[Future[T]], timeout: float | None = None) -> 
     arrivals: deque[Future[T]] = deque()
     transports = list(dict.fromkeys(future._transport for future in pending))
     for future in pending:
+        future._check_process()
         future.add_done_callback(arrivals.append)
     deadline = None if timeout is None else time.monotonic() + timeout
     for _ in pending:

@@ -200,9 +200,9 @@ class Connection:
         )
 
     @property
-    def leases(self) -> dict[str, Lease]:
-        """The job's leases by name of QPU."""
-        return {name: uplink.lease for name, uplink in self._uplinks.items()}
+    def qpus(self) -> list[str]:
+        """Names of the job's QPUs."""
+        return list(self._uplinks)
 
     def open(self, name: str | None) -> QPU | None:
         """A handle to one of the job's QPUs: that of this name, or the only one; None if there is
@@ -702,4 +702,4 @@ def open_qpu(path: str, name: str | None, timeout: float) -> tuple[QPU | None, l
             connection = _connections[path] = Connection(path, timeout)
         qpu = connection.open(name)
         connection.hang_up_unused()
-        return qpu, list(connection.leases)
+        return qpu, connection.qpus

@@ -1,4 +1,4 @@
-"""Files that a death at any moment leaves as they were or as they are to be."""
+"""Files that a death at any moment leaves as they were or as they are to be; and their folders."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ def write_whole(path: Path, text: str, *, synced: bool) -> None:
     os.replace(making, path)
     if synced:
         sync_directory(path.parent)
+
+
+def make_public_folder(path: Path) -> None:
+    """Makes a folder, unless it is there, that all may look into, whatever root's umask is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if not path.exists():
+        path.mkdir(parents=True)
+        path.chmod(0o755)
 
 
 def sync_directory(path: Path) -> None:

@@ -23,6 +23,7 @@ from zmq.utils import z85
 
 from openqse.errors import ConfigurationError
 from openqse.site import SiteQPU
+from openqse_agent.files import make_public_folder
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +49,7 @@ def make(directory: Path, name: str) -> Path:
     public, secret = zmq.curve_keypair()
     path = directory / f"{name}.public"
     try:
-        if not directory.exists():
-            directory.mkdir(parents=True)
-            directory.chmod(0o755)  # whatever root's umask is: public keys are for everybody
+        make_public_folder(directory)
         if path.exists():  # before the secret is made: no half a pair is left
             raise FileExistsError(None, None, str(path))
         _write_new(path.with_suffix(".secret"), secret, 0o600)

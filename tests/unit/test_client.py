@@ -385,14 +385,25 @@ def test_a_callback_that_waits_for_its_own_device_is_told(
     assert [type(error) for error in said] == [ArgumentError]
 
 
-def test_a_forked_child_is_told_that_the_connection_is_its_parents(qpu: openqse.QPU) -> None:
+def test_a_forked_child_is_told_that_the_connection_is_its_parents(
+    qpu: openqse.QPU, driver: ScriptedDevice
+) -> None:
     future = qpu.submit(echo(), parameters=[1], shots=1)
     ended = future.result(10)
+    driver.hold.clear()
+    pending = qpu.submit(echo(), parameters=[2], shots=1)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         said = []
-        for ask in (lambda: qpu.run(echo(), parameters=[1]), future.cancel, future.done):
+        for ask in (
+            lambda: qpu.run(echo(), parameters=[1]),
+            lambda: list(openqse.as_completed([pending])),
+            pending.result,
+            pending.cancel,
+            future.cancel,
+            future.done,
+        ):
             try:
                 said.append(str(ask()))
             except ArgumentError as error:
@@ -401,7 +412,9 @@ def test_a_forked_child_is_told_that_the_connection_is_its_parents(qpu: openqse.
         os.write(writer, " ".join(said).encode())
         os._exit(0)
     os.waitpid(child, 0)
-    assert os.read(reader, 100).decode() == "ArgumentError False True"
+    assert os.read(reader, 100).decode() == 4 * "ArgumentError " + "False True"
+    driver.hold.set()
+    assert pending.result(10).counts == {f"{2:010b}": 1}
     os.close(reader)
     os.close(writer)
     assert qpu.run(echo(), parameters=[1], shots=1).counts == ended.counts  # close() did nothing

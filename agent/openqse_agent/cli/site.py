@@ -18,6 +18,7 @@ from openqse.site import Site
 from openqse.wire.messages import Kind
 from openqse_agent.cli.ask import ask
 from openqse_agent.cli.options import Commands, add_command, add_group, add_json, add_site
+from openqse_agent.files import make_public_folder
 
 SLURM_PATH = Path("/etc/slurm/openqse.conf")
 LUA_PATH = Path("/etc/openqse/qpus.lua")
@@ -115,9 +116,7 @@ def render(arguments: argparse.Namespace) -> int:
 def _replace(path: Path, text: str) -> None:
     """Writes a file so that a reader sees the old one or the new one, whole."""
     try:
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True)
-            path.parent.chmod(0o755)  # whatever root's umask is: slurmctld reads it, and users
+        make_public_folder(path.parent)  # slurmctld reads it, and users
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "w") as file:

@@ -45,6 +45,7 @@ from openqse.wire.frames import (
 from openqse.wire.messages import Header, Kind, header
 from openqse_agent import config as configuration
 from openqse_agent import keys
+from openqse_agent.files import make_public_folder
 from openqse_agent.node import hooks
 from openqse_agent.node.fronts import Front, credentials, give, has_ended
 from openqse_agent.node.records import Records
@@ -138,9 +139,7 @@ class NodeAgent:
         # Fresh for each run of the agent: a QPU agent must not mistake it for its predecessor.
         self._identity = f"{name}-{secrets.token_hex(8)}"
         self._runtime = self._config.runtime_dir
-        if not self._runtime.exists():
-            self._runtime.mkdir(parents=True)
-            self._runtime.chmod(0o755)  # jobs pass through it to their own folders
+        make_public_folder(self._runtime)  # jobs pass through it to their own folders
         self._records = Records(self._runtime / RECORDS)
         # Sockets are made in here, which nobody else can enter, and moved to their places.
         self._staging = self._runtime / ".new"

@@ -425,6 +425,7 @@ class Journal:
             self.settle()
         finally:
             self._log.close()
+            self._reader.interrupt()  # whoever reads gets an error
             with self._reading:
                 self._reader.close()
             self._db.close()

@@ -361,7 +361,7 @@ class QPUAgent:
         self._executor.stop(timeout=5.0)
         self._charging.stop(timeout=5.0)
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._reports.shutdown(wait=True, cancel_futures=True)  # it may read the journal
+        self._reports.shutdown(wait=False, cancel_futures=True)
         try:
             self._journal.close()
         except StorageError as error:
@@ -706,15 +706,12 @@ class QPUAgent:
         job_id = body.get("job_id")
         if job_id is not None and not (type(job_id) is int and 0 <= job_id < 2**32):
             raise ProtocolError("a job id is a number of 32 bits", layer="QPU agent")
+        name = self._qpu.name
 
-        def answered(usage: Any) -> None:
-            if isinstance(usage, OpenQSEError):
-                self._send(address, encode_error(head.task, usage))
-                return
-            rows = [{"qpu": self._qpu.name, **used.to_wire()} for used in usage]
-            self._report(address, head, {"usage": rows})
+        def usage() -> dict[str, Any]:
+            return {"usage": [{"qpu": name, **u.to_wire()} for u in self._journal.usage(job_id)]}
 
-        self._look_up(lambda: self._journal.usage(job_id), answered)
+        self._report_later(address, head, usage)
 
     def _report_queue(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         limit = body.get("limit", MOST_ROWS)
@@ -723,13 +720,11 @@ class QPUAgent:
         name = self._qpu.name
         parked = [task for ledger in self._ledgers.values() for task in ledger.parked]
 
-        def answered(rows: Any) -> None:
-            if isinstance(rows, OpenQSEError):
-                self._send(address, encode_error(head.task, rows))
-            else:
-                self._report(address, head, {"queue": rows, "tasks": len(self._tasks)})
+        def queue() -> dict[str, Any]:
+            rows = queue_rows(name, self._executor, parked, limit)
+            return {"queue": rows, "tasks": len(self._tasks)}
 
-        self._look_up(lambda: queue_rows(name, self._executor, parked, limit), answered)
+        self._report_later(address, head, queue)
 
     def _report_shares(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         rows = share_rows(self._qpu.name, self._executor, self._shares)
@@ -747,6 +742,19 @@ class QPUAgent:
             said = said | {"wait_s": None}  # nobody knows
         free = self._admission.status(time.monotonic())["free"]
         self._report(address, head, said | {"free": free, "reason": reason})
+
+    def _report_later(
+        self, address: Address, head: Header, body: Callable[[], dict[str, Any]]
+    ) -> None:
+        """Sends a report that takes a while to make, or the error that there is in its place."""
+
+        def made(answer: Any) -> None:
+            if isinstance(answer, OpenQSEError):
+                self._send(address, encode_error(head.task, answer))
+            else:
+                self._report(address, head, answer)
+
+        self._look_up(body, made)
 
     def _report(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         self._send(address, encode(header(Kind.REPORT, head.task), body))

@@ -145,11 +145,11 @@ class _Node(Generic[Q]):
         """Whether no task below waits or is taken."""
         return not self.waiting and not self.running
 
-    def count(self, other: _Node[Q], sign: int) -> None:
-        """Counts another's tasks among those below, or no more."""
-        self.waiting += sign * other.waiting
-        self.pressing += sign * other.pressing
-        self.running += sign * other.running
+    def count(self, waiting: int, pressing: int, running: int) -> None:
+        """Counts tasks below; with negative numbers, no more."""
+        self.waiting += waiting
+        self.pressing += pressing
+        self.running += running
 
     def resemble(self, other: _Node[Q]) -> None:
         """Takes over another's tag and waiting tasks' numbers."""
@@ -336,7 +336,7 @@ class FairQueue(Generic[Q]):
         """Adds a task behind those of its session and latency class."""
         session = self._session(task)
         session.line(task).append(task)
-        self._await(session, task.interactive)
+        self._arrive(session, 1, task.interactive)
 
     def pop(self) -> Q | None:
         """Takes the task whose turn it is; None if none waits."""
@@ -384,7 +384,7 @@ class FairQueue(Generic[Q]):
         session = self._session(task)
         if more:
             session.line(task).appendleft(task)
-            self._await(session, task.interactive)
+            self._arrive(session, 1, task.interactive)
         node: _Node[Q] = session
         while (parent := node.parent) is not None:
             node.running -= 1
@@ -481,48 +481,34 @@ class FairQueue(Generic[Q]):
         old, new = job.parent, self._place_of(job.owner)
         if old is None or old is new:
             return
+        waiting, pressing, running = job.waiting, job.pressing, job.running
+        job.count(-waiting, -pressing, -running)  # as if it arrived with them
         del old.children[job.key]
         old.ready.drop(job)
         old.urgent.drop(job)
         job.parent, job.tag = new, new.clock
         new.children[job.key] = job
-        if job.waiting:
-            new.ready.put(job)
-        if job.pressing:
-            new.urgent.put(job)
-        node: _Node[Q] = new
-        while (parent := node.parent) is not None:
-            if job.waiting and not node.waiting:
-                if not node.running:
-                    node.tag = max(node.tag, parent.clock - self._head_start(node))
-                parent.ready.put(node)
-            if job.pressing and not node.pressing:
-                parent.urgent.put(node)
-            node.count(job, 1)
-            node = parent
-        node.count(job, 1)
+        self._arrive(job, waiting, pressing, running)
         left: _Node[Q] | None = old
         while left is not None:
-            left.count(job, -1)
+            left.count(-waiting, -pressing, -running)
             if left.idle:
                 self._rest(left)
             left = left.parent
 
-    def _await(self, session: _Session[Q], interactive: bool) -> None:
-        """Counts a task that waits in a session, on its whole way to the root."""
-        node: _Node[Q] = session
+    def _arrive(self, node: _Node[Q], waiting: int, pressing: int, running: int = 0) -> None:
+        """Counts tasks that have come to wait below a node, or are taken, on its whole way to the
+        root."""
         while (parent := node.parent) is not None:
-            if not node.waiting:
+            if waiting and not node.waiting:
                 if not node.running:
                     node.tag = max(node.tag, parent.clock - self._head_start(node))
                 parent.ready.put(node)
-            if interactive and not node.pressing:
+            if pressing and not node.pressing:
                 parent.urgent.put(node)
-            node.waiting += 1
-            node.pressing += interactive
+            node.count(waiting, pressing, running)
             node = parent
-        node.waiting += 1
-        node.pressing += interactive
+        node.count(waiting, pressing, running)
 
     def _head_start(self, node: _Node[Q]) -> float:
         """How much virtual time before the clock a node starts that comes back from idleness."""

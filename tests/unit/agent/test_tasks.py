@@ -146,6 +146,15 @@ def test_a_drivers_own_exception_is_a_device_error(rank: openqse.QPU) -> None:
     assert value_of(rank.run(echo_program(), parameters=[3])) == 3
 
 
+def in_threads(work: Callable[[int], None], each: int) -> None:
+    """Has four threads work, each from its own first number on."""
+    threads = [threading.Thread(target=work, args=(k * each,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+
 def test_threads_share_a_connection(rank: openqse.QPU) -> None:
     program, results = echo_program(), {}
 
@@ -153,11 +162,7 @@ def test_threads_share_a_connection(rank: openqse.QPU) -> None:
         for i in range(first, first + 50):
             results[i] = value_of(rank.run(program, parameters=[i], shots=1))
 
-    threads = [threading.Thread(target=work, args=(k * 50,)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    in_threads(work, 50)
     assert results == {i: i for i in range(200)}
 
 
@@ -171,11 +176,7 @@ def test_threads_may_each_connect_at_once(enter: Callable[..., None]) -> None:
             for i in range(first, first + 20):
                 results[i] = value_of(qpu.run(echo_program(), parameters=[i], shots=1))
 
-    threads = [threading.Thread(target=work, args=(k * 20,)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    in_threads(work, 20)
     assert results == {i: i for i in range(80)}
 
 
@@ -187,11 +188,7 @@ def test_threads_that_submit_together_keep_within_the_window(rank: openqse.QPU) 
         for i in range(first, first + 400):
             futures.append((i, rank.submit(program, parameters=[i], shots=1)))
 
-    threads = [threading.Thread(target=work, args=(k * 400,)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    in_threads(work, 400)
     assert sorted((i, value_of(future.result(10))) for i, future in futures) == [
         (i, i) for i in range(1600)
     ]
