@@ -496,3 +496,16 @@ def _fill(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     while journal.has_room:
         journal.charge([charge(b"%d" % i, 99) for i in range(number, number + 500)])
         number += 500
+
+
+@pytest.mark.parametrize("process", [2**40, 2**31, 0, -1, "7", True, None])
+def test_a_made_up_process_is_nobodys_and_its_task_runs(
+    raw: Callable[[bytes], Raw], stack: Stack, process: Any
+) -> None:
+    """Node agents are not even asked whether it has ended: the answer would be an error."""
+    liar = raw(b"8 bytes.")
+    liar.run(1, SMALL, process=process)
+    assert liar.hear()[:2] == (Kind.RESULT, 1)
+    agent = stack.qpus["emu0"].agent
+    assert liar.lease is not None
+    assert agent._processes(liar.lease, stack.node._name) == []
