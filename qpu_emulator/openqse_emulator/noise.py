@@ -150,12 +150,16 @@ def sequence(circuit: Circuit, model: NoiseModel, *, measurements: bool = True) 
     it matter after its last one.
 
     Args:
-        measurements: whether measurements take place, or are left out and every qubit waits for
-            the end (as in an expectation).
+        measurements: whether the final measurements take place, or are left out and every qubit
+            waits for the end (as in an expectation).
     """
+    left_out = frozenset[int]() if measurements else timing.final_measurements(circuit)
     if model.quiet:  # when things happen is of no matter
-        left_out = {Op.ID, Op.BARRIER} if measurements else {Op.ID, Op.BARRIER, Op.MEASURE}
-        return [item for item in circuit.operations() if item.qubits and item.op not in left_out]
+        return [
+            item
+            for position, item in enumerate(circuit.operations())
+            if item.qubits and item.op not in _IDLE and position not in left_out
+        ]
     noisy: Sequenced = []
     free = [0] * circuit.num_qubits
     #: When the qubit's last operation began and ended; a qubit that nothing has touched has none.
@@ -166,9 +170,9 @@ def sequence(circuit: Circuit, model: NoiseModel, *, measurements: bool = True) 
             began, ended = last[qubit]
             noisy.extend(model.of_time(qubit, until - began, until - ended))
 
-    for operation in circuit.operations():
+    for position, operation in enumerate(circuit.operations()):
         op, qubits = operation.op, operation.qubits
-        if not qubits or (op is Op.MEASURE and not measurements):
+        if not qubits or position in left_out:
             continue
         start = max(free[q] for q in qubits)
         end = start + timing.operation_ns(operation, model.profile)
@@ -190,6 +194,7 @@ def sequence(circuit: Circuit, model: NoiseModel, *, measurements: bool = True) 
 
 
 _NOT_GATES = frozenset({Op.MEASURE, Op.RESET, Op.BARRIER})
+_IDLE = frozenset({Op.ID, Op.BARRIER})
 
 
 def channels(sequenced: Iterable[Operation | Channel]) -> Iterator[Channel]:

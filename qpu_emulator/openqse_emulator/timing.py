@@ -76,16 +76,32 @@ def circuit_ns(circuit: Circuit, profile: Profile, *, measurements: bool = True)
     each other.
 
     Args:
-        measurements: whether measurements take place, or are left out (as in an expectation).
+        measurements: whether the final measurements take place, or are left out (as in an
+            expectation).
     """
     free = [0] * circuit.num_qubits
-    for operation in circuit.operations():
-        if not operation.qubits or (operation.op is Op.MEASURE and not measurements):
+    left_out = frozenset[int]() if measurements else final_measurements(circuit)
+    for position, operation in enumerate(circuit.operations()):
+        if not operation.qubits or position in left_out:
             continue
         end = max(free[q] for q in operation.qubits) + operation_ns(operation, profile)
         for q in operation.qubits:
             free[q] = end
     return max(free)
+
+
+def final_measurements(circuit: Circuit) -> frozenset[int]:
+    """Positions of the measurements after which nothing but barriers and identities touches their
+    qubit: an observable stands in their place."""
+    touching = ~np.isin(circuit.opcodes, (Op.BARRIER, Op.ID))
+    counts = np.diff(circuit.operand_offsets)
+    positions = np.repeat(np.arange(len(counts)), counts)
+    kept = touching[positions]
+    last = np.full(circuit.num_qubits, -1)
+    np.maximum.at(last, circuit.operands[kept], positions[kept])
+    measured = np.flatnonzero(circuit.opcodes == Op.MEASURE)
+    qubits = circuit.operands[circuit.operand_offsets[measured]]
+    return frozenset(measured[last[qubits] == measured].tolist())
 
 
 def shot_ns(circuit: Circuit, profile: Profile) -> int:
@@ -96,8 +112,8 @@ def shot_ns(circuit: Circuit, profile: Profile) -> int:
 def expectation_shot_ns(circuit: Circuit, profile: Profile) -> int:
     """QPU time of one shot of an expectation, nanoseconds.
 
-    The circuit without its measurements, a one-qubit gate that turns the qubits into the basis of
-    the group of terms, and their readout.
+    The circuit without its final measurements, a one-qubit gate that turns the qubits into the
+    basis of the group of terms, and their readout.
     """
     durations = profile.durations_ns
     measured = durations.one_qubit + durations.readout

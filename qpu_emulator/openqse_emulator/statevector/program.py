@@ -37,9 +37,8 @@ class Program:
         most_items: bound on the number of items that they become.
         final_qubits, final_clbits: int64 ``(measurements,)``, which qubit ends up in which
             classical bit; no later operation touches these qubits or bits.
-        collapses: number of measurements and resets in the course of the program.
-        pure: the program prepares one state: measurements come last and nothing but fresh qubits
-            is reset.
+        collapses: number of measurements and resets in the course of the program; where there are
+            none, it prepares one state.
     """
 
     num_qubits: int
@@ -51,7 +50,6 @@ class Program:
     final_qubits: NDArray[np.int64]
     final_clbits: NDArray[np.int64]
     collapses: int
-    pure: bool
 
     def with_operations(
         self, operations: NDArray[np.int64], operands: NDArray[np.int32], collapses: int
@@ -61,20 +59,25 @@ class Program:
         _fuse(operations, operands, self.num_qubits)  # what is between two gates has changed
         return replace(
             self, operations=operations, operands=operands, most_items=most_items,
-            collapses=collapses, pure=not collapses,
+            collapses=collapses,
         )  # fmt: skip
 
 
-def read(circuit: Circuit) -> Program:
+def read(circuit: Circuit, *, observed: bool = False) -> Program:
     """The program of a circuit.
 
     Left out are identities, barriers, resets of qubits that nothing has touched, and, on qubits
     that nothing touches again, resets and measurements whose bit is written again.
+
+    Args:
+        observed: whether an observable of all qubits stands at the end. Then what comes last on a
+            qubit is left out if it is a measurement (see ``timing.final_measurements``), and
+            stays if it is a reset.
     """
-    operations, operands, positions, last, most_items, collapses, pure = _read(
+    operations, operands, positions, last, most_items, collapses = _read(
         circuit.opcodes, circuit.controls, circuit.clbits, circuit.operand_offsets,
         circuit.operands, circuit.angle_offsets, circuit.term_angles, len(circuit.angle_constants),
-        circuit.num_qubits, circuit.num_clbits,
+        circuit.num_qubits, circuit.num_clbits, observed,
     )  # fmt: skip
     return Program(
         num_qubits=circuit.num_qubits,
@@ -86,7 +89,6 @@ def read(circuit: Circuit) -> Program:
         final_qubits=last[0],
         final_clbits=last[1],
         collapses=collapses,
-        pure=pure,
     )
 
 
@@ -100,11 +102,11 @@ _ADDED[max(Op) + 1 :] = True
 @kernel
 def _read(
     opcodes: Any, controls: Any, clbits: Any, offsets: Any, operands: Any, angle_offsets: Any,
-    term_angles: Any, angles: int, num_qubits: int, num_clbits: int,
+    term_angles: Any, angles: int, num_qubits: int, num_clbits: int, observed: bool,
 ) -> Any:  # fmt: skip
     """The operations of a program, their operands and positions, qubits and classical bits of the
-    last measurements, the bound on items, the number of collapses, and whether it is pure."""
-    fates, pure = _fates(opcodes, operands, offsets, clbits, num_qubits, num_clbits)
+    last measurements, the bound on items, and the number of collapses."""
+    fates = _fates(opcodes, operands, offsets, clbits, num_qubits, num_clbits, observed)
     chained = _chained(opcodes, controls, operands, offsets, num_qubits)
     free = np.zeros(angles, dtype=np.bool_)
     for term in range(len(term_angles)):
@@ -128,7 +130,7 @@ def _read(
     own = operands.copy()  # what a circuit has is read-only: another type
     _fuse(operations, own, num_qubits)
     most_items = _most_items(operations) + 3 * num_qubits
-    return operations, own, positions, last, most_items, collapses, pure
+    return operations, own, positions, last, most_items, collapses
 
 
 @kernel
@@ -145,9 +147,10 @@ def _most_items(operations: Any) -> int:
 
 @kernel
 def _fates(
-    opcodes: Any, operands: Any, offsets: Any, clbits: Any, num_qubits: int, num_clbits: int
-) -> Any:
-    """What becomes of each operation, and whether the program prepares one state."""
+    opcodes: Any, operands: Any, offsets: Any, clbits: Any, num_qubits: int, num_clbits: int,
+    observed: bool,
+) -> Any:  # fmt: skip
+    """What becomes of each operation."""
     count = len(opcodes)
     fates = np.full(count, _KEPT, dtype=np.int64)
     touched = np.zeros(num_qubits, dtype=np.bool_)
@@ -161,7 +164,6 @@ def _fates(
                 touched[operands[j]] = True
     touched[:] = False
     written = np.zeros(num_clbits, dtype=np.bool_)
-    pure = True
     for i in range(count - 1, -1, -1):
         op = opcodes[i]
         if fates[i] == _LEFT_OUT:
@@ -171,16 +173,19 @@ def _fates(
                 touched[operands[j]] = True
             continue
         q, bit = operands[offsets[i]], clbits[i]
+        if observed:
+            if op == _MEASURE and not touched[q]:
+                fates[i] = _LEFT_OUT
+            touched[q] = True
+            continue
         seen = op == _MEASURE and not written[bit]
-        if touched[q] or op == _RESET:
-            pure = False
         if not touched[q]:
             fates[i] = _LAST if seen else _LEFT_OUT
         if seen or fates[i] == _KEPT:
             touched[q] = True
         if op == _MEASURE:
             written[bit] = True
-    return fates, pure
+    return fates
 
 
 @kernel
