@@ -8,7 +8,7 @@ from openqse_emulator.density.evolution import (
     evolve,
     expectation,
     matrix_bytes,
-    multiplications,
+    products,
     program_bytes,
     sample,
 )
@@ -21,7 +21,7 @@ __all__ = [
     "evolve",
     "expectation",
     "matrix_bytes",
-    "multiplications",
+    "products",
     "program_bytes",
     "sample",
 ]

@@ -2,9 +2,9 @@
 
 A matrix on ``n`` qubits is kept by its Pauli strings, ``rho = sum(r[i] * P_i) / 2**n``: float64
 ``(4**n,)``, where digit ``q`` of base 4 of the index is the string's Pauli on qubit ``q``. So
-``r[i]`` is the expectation of a string, and ``r[0]`` the trace. Everything is real, half as large as
-the matrix, and whatever happens to two qubits is one real 16 x 16 matrix (see ``transfer``), which
-``fusion`` makes of all that happens between them.
+``r[i]`` is the expectation of a string, and ``r[0]`` the trace. Everything is real and half as
+large as the matrix, and whatever happens to two qubits is one real 16 x 16 matrix (see
+``transfer``), which ``fusion`` makes of all that happens between them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Distribution:
     """The final classical registers that have probability.
 
     Attributes:
-        registers: uint8 ``(r, ceil(num_clbits / 8))``, each as a row of ``Samples.memory``.
+        registers: uint8 ``(r, ceil(num_outputs / 8))``, each as a row of ``Samples.memory``.
         cumulative: float64 ``(r,)``, the running sum of their probabilities.
     """
 
@@ -69,35 +69,50 @@ def matrix_bytes(num_qubits: int) -> int:
     return 8 << 2 * num_qubits
 
 
-def program_bytes(sequence: list[Operation | Channel], num_qubits: int) -> int:
+def program_bytes(
+    sequence: list[Operation | Channel], num_qubits: int, num_outputs: int, *, observed: bool
+) -> int:
     """Memory that a program takes: a matrix for each branch that may wait, and room for a gate on
-    many qubits."""
+    many qubits.
+
+    Args:
+        observed: whether no outcomes are told apart.
+    """
     wide = any(len(item.qubits) > WIDEST for item in sequence)
-    return matrix_bytes(num_qubits) * (1 + branchings(sequence) + 3 * wide)
+    waiting = 0 if observed else branchings(sequence, num_outputs)
+    return matrix_bytes(num_qubits) * (1 + waiting + 3 * wide)
 
 
-def branchings(sequence: Iterable[Operation | Channel]) -> int:
+def branchings(sequence: Iterable[Operation | Channel], num_outputs: int) -> int:
     """How many measurements in the course of a sequence split what follows in two."""
-    steps, _ = _observed(list(sequence))
+    steps, _ = _depended_on(list(sequence), num_outputs)
     return sum(seen for _, seen in steps)
 
 
-def multiplications(sequence: Iterable[Operation | Channel], num_qubits: int) -> float:
-    """How many products of real numbers a distribution takes, about."""
-    steps, _ = _observed(list(sequence))
-    branches: float = 2 ** sum(seen for _, seen in steps)
+def products(
+    sequence: Iterable[Operation | Channel], num_qubits: int, num_outputs: int, *, observed: bool
+) -> float:
+    """How many products of real numbers a program takes, about.
+
+    Args:
+        observed: whether no outcomes are told apart, and everything matters.
+    """
+    steps = [(item, False) for item in sequence]
+    if not observed:
+        steps, _ = _depended_on([item for item, _ in steps], num_outputs)
+    branches = 2.0 ** min(64, sum(seen for _, seen in steps))
     return branches * count_passes(item for item, _ in steps) * 4.0 ** (num_qubits + 2)
 
 
 def distribution(
     sequence: Iterable[Operation | Channel],
     num_qubits: int,
-    num_clbits: int,
+    num_outputs: int,
     angles: NDArray[np.float64],
     stopped: Stopped,
     team: Team | None = None,
 ) -> Distribution:
-    """The exact distribution of the final classical register, without readout errors.
+    """The exact distribution of the program's results, without readout errors.
 
     Both outcomes of a measurement in the course of the program are followed, where its bit is not
     written again; with ``m`` of these it takes up to ``2**m`` times as long, and ``m + 1`` matrices
@@ -105,6 +120,7 @@ def distribution(
 
     Args:
         sequence: as ``noise.sequence`` gives it.
+        num_outputs: classical bits that are results; others may be written as well.
         angles: float64 ``(n_angles,)``, a row of ``Circuit.bind``.
         team: threads to take part; None means the caller's alone.
 
@@ -112,10 +128,10 @@ def distribution(
         NotSupported: more than ``MOST_QUBITS`` qubits, or leakage.
         TaskCancelled: ``stopped`` was true.
     """
-    steps, final = _observed(list(sequence))
+    steps, final = _depended_on(list(sequence), num_outputs)
     parts = _parts(steps, angles, stopped)
     registers, probabilities = [], []
-    waiting = [(_zero(num_qubits), 0, np.zeros(-(-num_clbits // 8), np.uint8))]
+    waiting = [(_zero(num_qubits), 0, np.zeros(-(-num_outputs // 8), np.uint8))]
     while waiting:
         vector, number, register = waiting.pop()
         _apply(vector, parts[number].passes, stopped, team)
@@ -145,7 +161,7 @@ def sample(found: Distribution, uniforms: NDArray[np.float64]) -> NDArray[np.uin
         uniforms: float64 ``(shots,)``.
 
     Returns:
-        uint8 ``(shots, ceil(num_clbits / 8))``; ``noise.misread`` adds readout errors.
+        uint8 ``(shots, ceil(num_outputs / 8))``; ``noise.misread`` adds readout errors.
     """
     draws = uniforms * found.cumulative[-1]
     # A product that is rounded up to the total lies beyond the last entry.
@@ -212,8 +228,8 @@ def _parts(
     return parts
 
 
-def _observed(
-    sequence: list[Operation | Channel],
+def _depended_on(
+    sequence: list[Operation | Channel], num_outputs: int
 ) -> tuple[list[tuple[Operation | Channel, bool]], list[tuple[int, int]]]:
     """What outcomes depend on, each with whether it is a measurement whose outcomes are told apart;
     and the qubits and bits that are read together at the end: those that nothing touches after they
@@ -225,7 +241,7 @@ def _observed(
     for item in reversed(sequence):
         seen = False
         if isinstance(item, Operation) and item.op is Op.MEASURE:
-            seen = item.clbit not in written
+            seen = item.clbit < num_outputs and item.clbit not in written
             written.add(item.clbit)
             if seen and item.qubits[0] not in needed:
                 needed.add(item.qubits[0])
@@ -271,7 +287,8 @@ def _share(
     team.each(pieces, job, stopped)
 
 
-#: Of a qubit's Paulis (I, X, Y, Z) the entries of its matrix, by column and row: times two, and back.
+#: From the Paulis of a qubit (I, X, Y, Z) to twice the entries of its matrix, the bit of the row
+#: before that of the column; and back.
 _ENTRIES = np.array([[1, 0, 0, 1], [0, 1, 1j, 0], [0, 1, -1j, 0], [1, 0, 0, -1]])
 _PAULIS = np.linalg.inv(_ENTRIES)
 

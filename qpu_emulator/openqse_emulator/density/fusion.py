@@ -66,7 +66,7 @@ class Fusion:
             NotSupported: leakage.
         """
         qubits = item.qubits
-        if not qubits or (isinstance(item, Operation) and item.op is Op.BARRIER):
+        if not qubits or (isinstance(item, Operation) and item.op in (Op.BARRIER, Op.ID)):
             return
         if len(qubits) > WIDEST:
             assert isinstance(item, Operation)

@@ -1,5 +1,5 @@
-"""Kernels over the coefficients of a density matrix: float64 ``(4**n,)``, a digit of base 4 for each
-qubit, qubit 0's the least significant.
+"""Kernels over the coefficients of a density matrix: float64 ``(4**n,)``, a digit of base 4 for
+each qubit, qubit 0's the least significant.
 
 What is on two qubits, whatever it is, takes one pass: the 16 coefficients that differ in these two
 digits are multiplied by a matrix. A pass takes tiles of as many columns as fill vectors, whose 16
@@ -64,7 +64,12 @@ def _row(f: Any, tile: Any, made: Any) -> None:
             (f[0] * tile[0, j] + f[1] * tile[1, j] + f[2] * tile[2, j] + f[3] * tile[3, j])
             + (f[4] * tile[4, j] + f[5] * tile[5, j] + f[6] * tile[6, j] + f[7] * tile[7, j])
             + (f[8] * tile[8, j] + f[9] * tile[9, j] + f[10] * tile[10, j] + f[11] * tile[11, j])
-            + (f[12] * tile[12, j] + f[13] * tile[13, j] + f[14] * tile[14, j] + f[15] * tile[15, j])
+            + (
+                f[12] * tile[12, j]
+                + f[13] * tile[13, j]
+                + f[14] * tile[14, j]
+                + f[15] * tile[15, j]
+            )
         )
 
 

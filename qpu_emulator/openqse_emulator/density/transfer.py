@@ -9,7 +9,7 @@ the least significant: 0 is I, 1 X, 2 Y, 3 Z.
 
 from __future__ import annotations
 
-from functools import cache, lru_cache, reduce
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,10 @@ WIDEST = 4
 
 _ONE = np.array([matrix(op) for op in (Op.ID, Op.X, Op.Y, Op.Z)])
 
-#: What a measurement that finds 0, or 1, leaves of its qubit; what it does if nobody looks; a reset.
+#: What a measurement leaves of its qubit that finds 0, or 1, or at which nobody looks; a reset.
 FOUND_ZERO = np.array([[0.5, 0, 0, 0.5], [0, 0, 0, 0], [0, 0, 0, 0], [0.5, 0, 0, 0.5]])
 FOUND_ONE = np.array([[0.5, 0, 0, -0.5], [0, 0, 0, 0], [0, 0, 0, 0], [-0.5, 0, 0, 0.5]])
-_UNSEEN = FOUND_ZERO + FOUND_ONE
+_UNSEEN: Transfer = FOUND_ZERO + FOUND_ONE
 _RESET = np.array([[1.0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [1.0, 0, 0, 0]])
 
 
@@ -79,13 +79,16 @@ def _of_channel(kind: Kind, probabilities: tuple[float, ...], width: int) -> Tra
     # Of two letters the first is the more significant among probabilities (see ``Channel``).
     rest = max(0.0, 1 - sum(probabilities))
     ordered = np.array([rest, *probabilities]).reshape((4,) * width).T.reshape(-1)
-    return np.diag(_signs(width) @ ordered)
+    return np.asarray(np.diag(_signs(width) @ ordered))
 
 
 @cache
 def _signs(width: int) -> Transfer:
     one = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], dtype=np.float64)
-    return reduce(np.kron, [one] * width)
+    signs: Transfer = np.ones((1, 1))
+    for _ in range(width):
+        signs = np.kron(signs, one)
+    return signs
 
 
 @lru_cache(maxsize=256)
@@ -103,7 +106,7 @@ def _of_operators(operators: NDArray[np.complex128]) -> Transfer:
         # Tr(P_i M) is the sum of conj(P_i) M over all entries, as P_i is Hermitian.
         flat = mapped.reshape(len(strings), -1).T
         total += (strings.reshape(len(strings), -1).conj() @ flat).real
-    return total / size
+    return np.asarray(total / size)
 
 
 @cache

@@ -9,8 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openqse.program.circuit import Circuit
-from openqse.program.gates import NON_UNITARY, Op
-from openqse_emulator.statevector.canonical import FUSED, LAST_FUSED, PLAIN, is_diagonal
+from openqse.program.gates import Op
+from openqse_emulator.statevector.canonical import (
+    BRANCH,
+    FUSED,
+    LAST_FUSED,
+    PLAIN,
+    SHRINK,
+    is_diagonal,
+)
 from openqse_emulator.statevector.compiled import kernel
 
 _ID, _BARRIER = int(Op.ID), int(Op.BARRIER)
@@ -67,9 +74,11 @@ def read(circuit: Circuit, *, observed: bool = False) -> Program:
     """The program of a circuit.
 
     Left out are identities, barriers, resets of qubits that nothing has touched, and, on qubits
-    that nothing touches again, resets and measurements whose bit is written again.
+    that nothing touches again, resets and measurements whose bit is written again or is none of the
+    results'.
 
     Args:
+        circuit: without control flow and delays, every measurement with a bit.
         observed: whether an observable of all qubits stands at the end. Then what comes last on a
             qubit is left out if it is a measurement (see ``timing.final_measurements``), and
             stays if it is a reset.
@@ -77,7 +86,7 @@ def read(circuit: Circuit, *, observed: bool = False) -> Program:
     operations, operands, positions, last, most_items, collapses = _read(
         circuit.opcodes, circuit.controls, circuit.clbits, circuit.operand_offsets,
         circuit.operands, circuit.angle_offsets, circuit.term_angles, len(circuit.angle_constants),
-        circuit.num_qubits, circuit.num_clbits, observed,
+        circuit.num_qubits, circuit.num_clbits, circuit.num_outputs, observed,
     )  # fmt: skip
     return Program(
         num_qubits=circuit.num_qubits,
@@ -94,19 +103,22 @@ def read(circuit: Circuit, *, observed: bool = False) -> Program:
 
 #: By opcode, whether it is not unitary, is a gate on one qubit, or is of what noise adds.
 _NON_UNITARY, _PLAIN, _ADDED = np.zeros((3, 256), dtype=np.bool_)
-_NON_UNITARY[[int(op) for op in NON_UNITARY]] = True
+_NON_UNITARY[[_MEASURE, _RESET]] = True
 _PLAIN[: Op.U + 1] = True
-_ADDED[max(Op) + 1 :] = True
+_ADDED[[SHRINK, BRANCH]] = True
 
 
 @kernel
 def _read(
     opcodes: Any, controls: Any, clbits: Any, offsets: Any, operands: Any, angle_offsets: Any,
-    term_angles: Any, angles: int, num_qubits: int, num_clbits: int, observed: bool,
+    term_angles: Any, angles: int, num_qubits: int, num_clbits: int,
+    num_outputs: int, observed: bool,
 ) -> Any:  # fmt: skip
     """The operations of a program, their operands and positions, qubits and classical bits of the
     last measurements, the bound on items, and the number of collapses."""
-    fates = _fates(opcodes, operands, offsets, clbits, num_qubits, num_clbits, observed)
+    fates = _fates(
+        opcodes, operands, offsets, clbits, num_qubits, num_clbits, num_outputs, observed
+    )
     chained = _chained(opcodes, controls, operands, offsets, num_qubits)
     free = np.zeros(angles, dtype=np.bool_)
     for term in range(len(term_angles)):
@@ -148,7 +160,7 @@ def _most_items(operations: Any) -> int:
 @kernel
 def _fates(
     opcodes: Any, operands: Any, offsets: Any, clbits: Any, num_qubits: int, num_clbits: int,
-    observed: bool,
+    num_outputs: int, observed: bool,
 ) -> Any:  # fmt: skip
     """What becomes of each operation."""
     count = len(opcodes)
@@ -164,6 +176,7 @@ def _fates(
                 touched[operands[j]] = True
     touched[:] = False
     written = np.zeros(num_clbits, dtype=np.bool_)
+    written[num_outputs:] = True  # nobody looks at them
     for i in range(count - 1, -1, -1):
         op = opcodes[i]
         if fates[i] == _LEFT_OUT:

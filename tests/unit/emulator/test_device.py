@@ -62,24 +62,6 @@ def test_expectation_leaves_final_measurements_out(emulator: Emulator) -> None:
     assert emulator.expectation(prepared, x, NONE, 1, never).values[0] == pytest.approx(4)
 
 
-@pytest.mark.parametrize(
-    "builder",
-    [
-        CircuitBuilder(1).h(0).measure(0, 0).h(0),
-        CircuitBuilder(2).h(0).cx(0, 1).reset(0),
-        CircuitBuilder(1).h(0).measure(0, 0).measure(0, 1),
-    ],
-)
-def test_expectation_of_no_one_state_is_refused(
-    emulator: Emulator, builder: CircuitBuilder
-) -> None:
-    prepared = emulator.prepare(builder.build())
-    observable = PauliSum.from_terms({"I": 1.0}, prepared.circuit.num_qubits)
-    with pytest.raises(NotSupported, match="in its course") as caught:
-        emulator.expectation(prepared, observable, NONE, 1, never)
-    assert caught.value.layer == "device"
-
-
 def test_observable_must_fit_the_program(emulator: Emulator) -> None:
     prepared = emulator.prepare(CircuitBuilder(2).h(0).build())
     with pytest.raises(ArgumentError, match="3 qubits"):
