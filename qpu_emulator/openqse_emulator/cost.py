@@ -11,9 +11,9 @@ from openqse_emulator import density, noise
 from openqse_emulator.noise import Kind, Sequenced
 
 #: A product of a pass over a density matrix; an operation, until it is part of a pass.
-_PRODUCT, _FUSED = 1.3e-10, 6e-6
-#: A gate on an amplitude; a state, whatever its size; an operation of the plan of a program.
-_AMPLITUDE, _STATE, _PLANNED = 2e-10, 1.5e-4, 6e-6
+_PRODUCT, _FUSED = 1.3e-10, 8e-6
+#: An operation on an amplitude; a state, whatever its size; an operation of a program's plan.
+_AMPLITUDE, _STATE, _PLANNED = 5e-11, 1.3e-4, 8e-7
 
 
 def of_density(sequence: Sequenced, num_qubits: int, num_outputs: int, *, observed: bool) -> float:

@@ -19,7 +19,7 @@ from openqse.errors import NotSupported
 from openqse.program.circuit import Operation
 from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
-from openqse_emulator.density import kernels
+from openqse_emulator.density import multiply
 from openqse_emulator.density.fusion import Controlled, Factor, Fusion, Pass, count_passes
 from openqse_emulator.density.transfer import FOUND_ONE, FOUND_ZERO, WIDEST
 from openqse_emulator.noise import Channel
@@ -262,13 +262,13 @@ def _apply(vector: Vector, passes: Iterable[Pass], stopped: Stopped, team: Team 
         elif len(each.qubits) == 2:
             low, high = each.qubits
             values = np.ascontiguousarray(each.values)
-            tiles = 4 ** max(0, n - 2 - kernels.TILE_DIGITS)
-            _share(kernels.on_two, tiles, stopped, team, vector, values, low, high)
+            tiles = 4 ** max(0, n - 2 - multiply.TILE_DIGITS)
+            _share(multiply.on_two, tiles, stopped, team, vector, values, low, high)
         else:
             qubits = np.array(each.qubits, dtype=np.int64)
             columns = 4 ** (n - len(qubits))
             values = np.ascontiguousarray(each.values)
-            _share(kernels.on_some, columns, stopped, team, vector, values, qubits)
+            _share(multiply.on_some, columns, stopped, team, vector, values, qubits)
 
 
 def _share(
@@ -298,13 +298,13 @@ def _controlled(vector: Vector, each: Controlled) -> None:
     entries = vector.astype(np.complex128)
     qubits = (*each.controls, *each.targets)
     for qubit in qubits:
-        kernels.on_bits(entries, _ENTRIES, np.array([2 * qubit, 2 * qubit + 1]), 0)
+        multiply.on_bits(entries, _ENTRIES, np.array([2 * qubit, 2 * qubit + 1]), 0)
     for gate, column in ((each.gate, 0), (each.gate.conj(), 1)):
         targets = np.array([2 * qubit + column for qubit in each.targets], dtype=np.int64)
         controls = sum(1 << 2 * qubit + column for qubit in each.controls)
-        kernels.on_bits(entries, gate, targets, controls)
+        multiply.on_bits(entries, gate, targets, controls)
     for qubit in qubits:
-        kernels.on_bits(entries, _PAULIS, np.array([2 * qubit, 2 * qubit + 1]), 0)
+        multiply.on_bits(entries, _PAULIS, np.array([2 * qubit, 2 * qubit + 1]), 0)
     vector[:] = entries.real
 
 

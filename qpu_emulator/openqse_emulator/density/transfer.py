@@ -87,7 +87,7 @@ def _signs(width: int) -> Transfer:
     one = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], dtype=np.float64)
     signs: Transfer = np.ones((1, 1))
     for _ in range(width):
-        signs = np.kron(signs, one)
+        signs = np.kron(signs, one).astype(np.float64)
     return signs
 
 

@@ -198,7 +198,7 @@ def test_outcomes_that_are_written_over_split_nothing() -> None:
         builder.h(0).measure(0, 0)
     circuit = builder.h(0).measure(0, 1).h(0).cx(0, 1).measure(0, 0).build()
     sequence = noise.sequence(circuit, model())
-    assert density.branchings(sequence) == 1
+    assert density.branchings(sequence, circuit.num_outputs) == 1
     assert probabilities(distribution(circuit, sequence)) == pytest.approx(
         dict.fromkeys(range(4), 0.25)
     )

@@ -28,49 +28,52 @@ def on_two(vector: Any, factor: Any, low: int, high: int, begin: int, end: int) 
         begin, end: of the ``max(1, 4**(n - 2 - TILE_DIGITS))`` tiles.
     """
     count = min(64, len(vector) // 16)
-    tile, made = np.empty((16, 64)), np.empty(64)
-    columns, rows = np.empty(64, dtype=np.int64), np.empty(16, dtype=np.int64)
+    tile, made = np.zeros((16, 64)), np.empty((16, 64))
+    # Without a sign, or each index would be looked at before it is used.
+    columns, rows = np.empty(64, dtype=np.uint64), np.empty(16, dtype=np.uint64)
     for j in range(count):
         columns[j] = _spread(_spread(j, low), high)
     for r in range(16):
         rows[r] = (r & 3) << 2 * low | (r >> 2) << 2 * high
-    contiguous = columns[count - 1] == count - 1
+    contiguous = count == 64 and columns[63] == 63
     for number in range(begin, end):
-        first = _spread(_spread(number * count, low), high)
+        first = np.uint64(_spread(_spread(number * count, low), high))
         if contiguous:
             for r in range(16):
-                at = first + rows[r]
-                for j in range(count):
-                    tile[r, j] = vector[at + j]
+                part = vector[first + rows[r] :]
+                for j in range(64):
+                    tile[r, j] = part[j]
+            _multiply(factor, tile, made)
             for r in range(16):
-                _row(factor[r], tile, vector[first + rows[r] : first + rows[r] + count])
-            continue
-        for r in range(16):
-            at = first + rows[r]
-            for j in range(count):
-                tile[r, j] = vector[at + columns[j]]
-        for r in range(16):
-            _row(factor[r], tile, made[:count])
-            at = first + rows[r]
-            for j in range(count):
-                vector[at + columns[j]] = made[j]
+                part = vector[first + rows[r] :]
+                for j in range(64):
+                    part[j] = made[r, j]
+        else:
+            for r in range(16):
+                for j in range(count):
+                    tile[r, j] = vector[first + rows[r] + columns[j]]
+            _multiply(factor, tile, made)
+            for r in range(16):
+                for j in range(count):
+                    vector[first + rows[r] + columns[j]] = made[r, j]
 
 
 @kernel
-def _row(f: Any, tile: Any, made: Any) -> None:
-    """One row of the product of a row of a matrix and a tile."""
-    for j in range(len(made)):
-        made[j] = (
-            (f[0] * tile[0, j] + f[1] * tile[1, j] + f[2] * tile[2, j] + f[3] * tile[3, j])
-            + (f[4] * tile[4, j] + f[5] * tile[5, j] + f[6] * tile[6, j] + f[7] * tile[7, j])
-            + (f[8] * tile[8, j] + f[9] * tile[9, j] + f[10] * tile[10, j] + f[11] * tile[11, j])
-            + (
-                f[12] * tile[12, j]
-                + f[13] * tile[13, j]
-                + f[14] * tile[14, j]
-                + f[15] * tile[15, j]
+def _multiply(factor: Any, tile: Any, made: Any) -> None:
+    """The product of a matrix and a tile: a row of 64 fills vectors while its 16 factors stay in
+    registers."""
+    for r in range(16):
+        f0, f1, f2, f3 = factor[r, 0], factor[r, 1], factor[r, 2], factor[r, 3]
+        f4, f5, f6, f7 = factor[r, 4], factor[r, 5], factor[r, 6], factor[r, 7]
+        f8, f9, f10, f11 = factor[r, 8], factor[r, 9], factor[r, 10], factor[r, 11]
+        f12, f13, f14, f15 = factor[r, 12], factor[r, 13], factor[r, 14], factor[r, 15]
+        for j in range(64):
+            made[r, j] = (
+                (f0 * tile[0, j] + f1 * tile[1, j] + f2 * tile[2, j] + f3 * tile[3, j])
+                + (f4 * tile[4, j] + f5 * tile[5, j] + f6 * tile[6, j] + f7 * tile[7, j])
+                + (f8 * tile[8, j] + f9 * tile[9, j] + f10 * tile[10, j] + f11 * tile[11, j])
+                + (f12 * tile[12, j] + f13 * tile[13, j] + f14 * tile[14, j] + f15 * tile[15, j])
             )
-        )
 
 
 @kernel
