@@ -197,7 +197,11 @@ class QPUAgent:
     def _make_queue(self) -> Queue[Task]:
         if self._config.policy == "fifo":
             return FifoQueue()
-        return FairQueue(self._shares, lead=self._config.lead, memory=self._config.memory)
+        return FairQueue(
+            self._shares,
+            interactive_credit=self._config.interactive_credit,
+            idle_credit=self._config.idle_credit,
+        )
 
     def _remember_usage(self) -> None:
         """Has the usage that the journal knows of added to the shares, while tasks are served."""
