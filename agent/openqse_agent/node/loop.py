@@ -47,11 +47,11 @@ from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.files import make_public_folder
 from openqse_agent.node import hooks
-from openqse_agent.node.fronts import Front, credentials, give, has_ended
+from openqse_agent.node.job_socket import Front, credentials, give, has_ended
+from openqse_agent.node.jobs import Attaching, Holding, Job
+from openqse_agent.node.qpu_link import Uplink
 from openqse_agent.node.records import Records
 from openqse_agent.node.relays import Relay
-from openqse_agent.node.sessions import Attaching, Holding, Job
-from openqse_agent.node.uplinks import Uplink
 from openqse_agent.notify import Notifier
 
 log = logging.getLogger("node-agent")

@@ -17,7 +17,7 @@ import zmq
 
 from openqse.wire import limits
 from openqse_agent.keys import Pair
-from openqse_agent.node.fronts import Front
+from openqse_agent.node.job_socket import Front
 
 log = logging.getLogger("node-agent")
 

@@ -56,16 +56,16 @@ from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.notify import Notifier
 from openqse_agent.qpu.accounting import Accounting
-from openqse_agent.qpu.admission import Admission, speaker
 from openqse_agent.qpu.charging import Charging
 from openqse_agent.qpu.delivery import Address, Ledger, Session
 from openqse_agent.qpu.estimates import Estimates
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import Lease, LeaseTable
-from openqse_agent.qpu.maintenance import Maintenance, load
+from openqse_agent.qpu.leases.admission import Admission, speaker
 from openqse_agent.qpu.queue import FairQueue, FifoQueue, Queue
-from openqse_agent.qpu.reports import MOST_ROWS, queue_rows, share_rows, wait_report
+from openqse_agent.qpu.reports.rows import MOST_ROWS, queue_rows, share_rows, wait_report
+from openqse_agent.qpu.service.maintenance import Maintenance, load
 from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, ShareTree, decay_per_second
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm

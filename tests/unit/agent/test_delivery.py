@@ -32,7 +32,7 @@ from openqse_agent.qpu.loop import QPUAgent
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims and heartbeats often, so that the tests need not wait for them."""
     monkeypatch.setattr("openqse.remote.ASK_EVERY", 0.2)
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.2)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.2)
 
 
 def charged(stack: Stack) -> int:

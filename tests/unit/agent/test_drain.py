@@ -20,7 +20,7 @@ from openqse.wire.messages import Kind
 from openqse_agent import keys
 from openqse_agent.cli import main as cli
 from openqse_agent.cli.ask import ask
-from openqse_agent.qpu import maintenance
+from openqse_agent.qpu.service import maintenance
 
 
 class Admin:

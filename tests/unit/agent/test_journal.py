@@ -14,8 +14,8 @@ import pytest
 from test_leases import lease
 
 from openqse.errors import ConfigurationError, StorageError
-from openqse_agent.qpu import chargelog
 from openqse_agent.qpu.journal import Charge, JobUsage, Journal
+from openqse_agent.qpu.journal import log as chargelog
 from openqse_agent.qpu.leases import Mode, State
 
 

@@ -13,7 +13,7 @@ import pytest
 import zmq
 from stack import Refused, Stack, eventually
 
-from openqse_agent.node.fronts import Front
+from openqse_agent.node.job_socket import Front
 from openqse_agent.node.relays import Relay
 
 

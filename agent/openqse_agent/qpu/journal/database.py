@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import msgpack
 
 from openqse.errors import ConfigurationError, StorageError
-from openqse_agent.qpu.chargelog import ChargeLog
-from openqse_agent.qpu.leases import Lease, Mode, State
+from openqse_agent.qpu.journal.log import ChargeLog
+from openqse_agent.qpu.leases.table import Lease, Mode, State
 
 SCHEMA_VERSION = 3
 

@@ -20,9 +20,9 @@ from openqse.site import SiteQPU
 from openqse.wire.frames import Frame, encode
 from openqse.wire.messages import Header, Kind, header
 from openqse_agent.files import write_whole
-from openqse_agent.qpu.admission import Ask
 from openqse_agent.qpu.delivery import Address
-from openqse_agent.qpu.windows import MAX_REASON, Window, Windows, differences
+from openqse_agent.qpu.leases.admission import Ask
+from openqse_agent.qpu.service.windows import MAX_REASON, Window, Windows, differences
 from openqse_agent.slurm import client as slurm
 
 log = logging.getLogger("qpu-agent")
