@@ -26,7 +26,7 @@ def ask(
 
     Args:
         timeout: seconds to wait for all of them.
-        pair: the key that shows who asks; without one, a guest does.
+        pair: the key that proves who asks; without one, nobody knows who does.
 
     Returns:
         For each QPU its agent's report, or the error that says why there is none.
@@ -35,7 +35,7 @@ def ask(
     sockets: dict[str, zmq.Socket[bytes]] = {}
     answers: dict[str, dict[str, Any] | OpenQSEError] = {}
     poller = zmq.Poller()
-    pair = pair or keys.Pair.of_a_guest()
+    pair = pair or keys.Pair.anonymous()
     try:
         for qpu in qpus:
             answers[qpu.name] = AgentUnavailable(

@@ -228,7 +228,7 @@ def _own_pair(qpu: SiteQPU) -> keys.Pair:
                 if name == keys.ADMIN or pair.public == keys.of_qpu(qpu):
                     return pair
     if qpu.key is None:
-        return keys.Pair.of_a_guest()  # the agent says what is missing
+        return keys.Pair.anonymous()  # the agent says what is missing
     raise ArgumentError(
         f"no key of an administrator in {directory} that you may read",
         remedy=f"Run it as root on the host of {qpu.name}'s agent, or name your key with --key",

@@ -91,7 +91,7 @@ _FOR_ALL = frozenset({Kind.STATUS, Kind.LEASES, Kind.USAGE, Kind.QUEUE, Kind.SHA
 #: What administrators may ask besides, and nobody else.
 _FOR_ADMINS = frozenset({Kind.DRAIN, Kind.RESUME})
 #: Who speaks where the QPU has no key: whoever reaches its port, for nodes.
-_UNPROVEN = keys.Speaker(keys.Role.NODE, "")
+_UNPROVEN = keys.Principal(keys.Role.NODE, "")
 
 _POLLIN = int(zmq.POLLIN)
 
@@ -235,7 +235,7 @@ class QPUAgent:
 
         self._executor.alone(change)
 
-    def _open_guard(self, directory: Path) -> keys.Guard | None:
+    def _open_guard(self, directory: Path) -> keys.Authenticator | None:
         public = keys.of_qpu(self._qpu)
         if public is None:
             log.warning(
@@ -247,7 +247,7 @@ class QPUAgent:
         path = keys.latest(directory, self._qpu.name)
         for pair in map(keys.Pair.read, keys.pairs(directory, self._qpu.name)):
             if pair.public == public:
-                return keys.Guard(self._context, self._qpu.name, pair.secret, directory)
+                return keys.Authenticator(self._context, self._qpu.name, pair.secret, directory)
         raise ConfigurationError(
             f"{path} is not the secret of the key that the site file has for {self._qpu.name}",
             layer="QPU agent",
@@ -429,32 +429,36 @@ class QPUAgent:
         for _ in range(_DRAIN):
             if self._guard is None:
                 peer, session, *frames = router.recv_multipart()
-                speaker = _UNPROVEN
+                principal = _UNPROVEN
             else:
                 first = router.recv(copy=False)  # only a frame tells who sent it
-                peer, speaker = first.bytes, self._guard.speaker(first)
+                peer, principal = first.bytes, self._guard.principal(first)
                 session, *frames = router.recv_multipart()
-            self._take((peer, session), frames, speaker)
+            self._take((peer, session), frames, principal)
             if not int(router.getsockopt(zmq.EVENTS)) & _POLLIN:
                 return
 
     def _take(
-        self, address: Address, frames: list[bytes], speaker: keys.Speaker, bundled: bool = False
+        self,
+        address: Address,
+        frames: list[bytes],
+        principal: keys.Principal,
+        bundled: bool = False,
     ) -> None:
         try:
             head = decode_header(frames)
-            self._authorise(head.kind, speaker)
+            self._authorise(head.kind, principal)
             if head.kind == Kind.DRAIN:
-                self._maintenance.drain(address, head, decode_body(frames), speaker.name)
+                self._maintenance.drain(address, head, decode_body(frames), principal.name)
             elif head.kind == Kind.RESUME:
-                self._maintenance.resume(address, head, decode_body(frames), speaker.name)
+                self._maintenance.resume(address, head, decode_body(frames), principal.name)
             elif head.kind != Kind.BUNDLE:
                 self._handle(address, head, frames)
             elif bundled:
                 raise ProtocolError("a bundle within a bundle")
             else:
                 for message in unbundle(frames):
-                    self._take(address, message, speaker, bundled=True)
+                    self._take(address, message, principal, bundled=True)
         except OpenQSEError as error:
             self._send(address, encode_error(task_of(frames), error.at("QPU agent")))
         except Exception as error:  # a defect must cost its message, not the QPU
@@ -462,8 +466,8 @@ class QPUAgent:
             failure = InternalError(repr(error), layer="QPU agent")
             self._send(address, encode_error(task_of(frames), failure))
 
-    def _authorise(self, kind: str, speaker: keys.Speaker) -> None:
-        """Raises NotAuthorised if a speaker's key is not good for what it asks."""
+    def _authorise(self, kind: str, principal: keys.Principal) -> None:
+        """Raises NotAuthorised if a principal's key is not good for what it asks."""
         if kind in _FOR_ALL:
             return
         if kind in _FOR_ADMINS:
@@ -477,7 +481,7 @@ class QPUAgent:
         else:
             wanted, whose = keys.Role.NODE, "the site's node agents"
             remedy = "Put the node agents' public key into the folder of authorised keys"
-        if speaker.role is not wanted:
+        if principal.role is not wanted:
             raise NotAuthorised(
                 f"{self._qpu.name} takes {kind!r} messages from {whose} alone",
                 layer="QPU agent",

@@ -12,7 +12,7 @@ import pytest
 from stack import Refused, Stack, eventually
 
 from openqse_agent.node.loop import NodeAgent
-from openqse_agent.node.qpu_link import Uplink
+from openqse_agent.node.qpu_link import QPULink
 from openqse_agent.node.records import Records
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import LeaseTable
@@ -56,7 +56,7 @@ class Axe:
 
 
 NODE_STEPS = (
-    (Uplink, "say"),
+    (QPULink, "say"),
     (NodeAgent, "_granted"),
     (NodeAgent, "_open_door"),
     (NodeAgent, "_open_relay"),
