@@ -498,9 +498,9 @@ class QPUAgent:
                 self._cancel(
                     task, TaskCancelled("the task was cancelled by its client", layer="QPU agent")
                 )
-        elif head.kind == Kind.CLAIM:
+        elif head.kind == Kind.RESYNC:
             self._claim(address, head, decode_body(frames))
-        elif head.kind == Kind.TAKEN:
+        elif head.kind == Kind.ACKNOWLEDGE:
             session = self._session(self._lease(address, head), head.task, address)
             self._take_off(session, decode_body(frames))
         elif (
@@ -614,7 +614,7 @@ class QPUAgent:
             self._executor.resume(session.ledger)
         waiting = [number for task, number in ids.items() if task in self._tasks]
         lease = session.lease
-        head = header(Kind.CLAIMED, head.task, lease=lease.id, generation=lease.generation)
+        head = header(Kind.RESYNCED, head.task, lease=lease.id, generation=lease.generation)
         self._reply(session, encode(head, {"waiting": waiting}))
 
     def _cancel(self, task: Task, reason: OpenQSEError) -> None:
