@@ -48,7 +48,7 @@ def raw_usage(cluster: Cluster) -> int:
 
 @pytest.fixture(autouse=True)
 def nothing_left(cluster: Cluster) -> Iterator[None]:
-    """After each test: no job, lease, licence, job directory or process; all nodes idle."""
+    """After each test: no job, lease, license, job directory or process; all nodes idle."""
     yield
     _wait_free(cluster, GONE, "after the test")
 

@@ -351,7 +351,7 @@ class Cluster:
         return dict(line.split() for line in lines)
 
     def left_behind(self) -> list[str]:
-        """What is in use: jobs, leases, licences, nodes, job directories, users' processes."""
+        """What is in use: jobs, leases, licenses, nodes, job directories, users' processes."""
         asked = [
             self.start(command)
             for command in (

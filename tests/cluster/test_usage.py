@@ -50,7 +50,7 @@ def test_slurm_client_reads_a_running_job(jobs: Jobs, cluster: Cluster) -> None:
     assert record["running"]
     assert record["state"] == "RUNNING"
     assert (record["uid"], record["user"], record["account"]) == (2001, "alice", "chem")
-    assert record["licences"] == {"qpu_emu0": 2, "qpu_emu1": 1}
+    assert record["licenses"] == {"qpu_emu0": 2, "qpu_emu1": 1}
     assert record["restart_count"] == 0
     assert record["end_time"] is not None
     assert {"chem", "ml"} <= set(accounts)

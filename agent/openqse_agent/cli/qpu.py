@@ -42,7 +42,7 @@ Takes a QPU out of service, now or at a planned time. From then on
 - no task is started. Those that run end and give their results; the others wait until the QPU is
   back, their timeout passes or their job ends: nobody's work is thrown away. The error of one that
   waited too long says that the QPU was drained, by whom and why;
-- Slurm starts no new job with this QPU: it reserves its licences, and jobs wait for them
+- Slurm starts no new job with this QPU: it reserves its licenses, and jobs wait for them
   (Reason=Licenses). Jobs whose time limit would reach into a planned window wait too.
 
 It holds until 'openqse qpu resume', or as long as --for says, whatever is restarted meanwhile.
