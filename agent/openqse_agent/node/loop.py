@@ -33,6 +33,7 @@ from openqse.errors import (
     from_wire,
 )
 from openqse.site import Site
+from openqse.wire import leases as wire
 from openqse.wire import limits
 from openqse.wire.frames import (
     Frame,
@@ -677,11 +678,11 @@ class NodeAgent:
     def _renew(self, uplink: QPULink, body: dict[str, Any]) -> None:
         """Takes in the answer to a heartbeat: generations, and which leases are no more."""
         uplink.beaten()
-        generations: dict[str, int] = body["leases"]
-        revoked: dict[str, str] = body["revoked"]
+        pong = wire.Pong.read(body)
+        generations, revoked = pong.leases, pong.revoked
         uplink.gone = {
             lease: ended
-            for lease, processes in body["processes"].items()
+            for lease, processes in pong.processes.items()
             if (ended := list(filter(has_ended, processes)))
         }
         for door in list(self._doors.values()):

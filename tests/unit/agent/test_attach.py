@@ -473,7 +473,7 @@ def test_no_clock_ends_a_lease_and_a_limit_that_was_extended_counts(
     stack.slurm.limit(8, 900.0)
     agent = stack.qpus["emu0"].agent
     eventually(lambda: [8] in stack.slurm.questions[2:])
-    eventually(lambda: not agent._admission._asking)
+    eventually(lambda: agent._admission._reconciling is None)
     assert stack.slurm.questions == [[7], [8], [8]]
     assert stack.leases("emu0") == [7, 8]
 

@@ -16,7 +16,7 @@ from openqse_agent.node.qpu_link import QPULink
 from openqse_agent.node.records import Records
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import LeaseTable
-from openqse_agent.qpu.loop import QPUAgent
+from openqse_agent.qpu.leases.service import LeaseService
 
 
 class Killed(BaseException):
@@ -67,7 +67,7 @@ QPU_STEPS = (
     (LeaseTable, "grant"),
     (LeaseTable, "join"),
     (Journal, "write_lease"),
-    (QPUAgent, "_send"),
+    (LeaseService, "_grant"),
 )
 
 
@@ -110,7 +110,7 @@ def bury_qpu(stack: Stack, name: str) -> None:
     running.thread.join(10)
     running.agent._executor.stop(5)
     running.agent._charging.stop(5)
-    running.agent._pool.shutdown()
+    running.agent._slurm._pool.shutdown()
     running.agent._journal.close()
     running.agent._context.destroy(linger=0)
 

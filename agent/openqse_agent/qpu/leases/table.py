@@ -7,11 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from openqse.errors import LeaseDenied, NoLease, StaleLease
-
-
-class Mode(StrEnum):
-    SHARED = "shared"
-    EXCLUSIVE = "exclusive"
+from openqse.wire.leases import Mode
 
 
 class State(StrEnum):
@@ -89,6 +85,19 @@ class Lease:
     def held(self) -> bool:
         """Whether its slots are its job's."""
         return self.state in _HELD
+
+    def time_left(self, now: float, wall: float) -> float | None:
+        """Seconds left of its job's time limit; None without one.
+
+        Args:
+            now: monotonic seconds. wall: seconds since the epoch, by this host's clock.
+        """
+        if self.over:
+            return 0.0
+        if self.limit_at is not None:
+            return max(0.0, self.limit_at - now)
+        # slurmctld has not told its time: as far as this host's clock knows.
+        return None if self.ends_at is None else max(0.0, self.ends_at - wall)
 
     def become(self, state: State) -> None:
         """Goes over into another state.

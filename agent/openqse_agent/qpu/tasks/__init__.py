@@ -1,0 +1,1 @@
+"""What jobs send to the QPU: taken in, put in order, run, and answered."""

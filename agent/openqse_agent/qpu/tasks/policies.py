@@ -1,0 +1,27 @@
+"""The orders in which a QPU agent can run tasks, by the name that the configuration gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from openqse_agent.config import QPUConfig
+from openqse_agent.qpu.executor import Task
+from openqse_agent.qpu.queue import FairQueue, FifoQueue, Queue
+from openqse_agent.qpu.shares import ShareTree
+
+
+def _fair(shares: ShareTree, config: QPUConfig) -> Queue[Task]:
+    return FairQueue(
+        shares, interactive_credit=config.interactive_credit, idle_credit=config.idle_credit
+    )
+
+
+def _fifo(shares: ShareTree, config: QPUConfig) -> Queue[Task]:
+    return FifoQueue()
+
+
+#: By each name of ``config.POLICIES``, what makes its queue.
+QUEUES: Mapping[str, Callable[[ShareTree, QPUConfig], Queue[Task]]] = {
+    "fair": _fair,
+    "fifo": _fifo,
+}
