@@ -173,8 +173,9 @@ def test_a_process_that_connects_for_ever_keeps_nobody_out(
         for _ in range(20):
             runs()
             assert value_of(qpu.run(echo_program(), parameters=[4], shots=1, timeout=10)) == 4
-        for front in (stack.node._doors[7].front, stack.node._doors[7].relays["emu0"].front):
-            eventually(lambda front=front: len(front._processes) <= 2 * FEW)
+        opened = stack.node._directories[7]
+        for waiting in (opened.socket, opened.relays["emu0"].socket):
+            eventually(lambda socket=waiting: len(socket._processes) <= 2 * FEW)
 
 
 @pytest.mark.parametrize("socket", ["node.sock", "emu0.sock"])
