@@ -321,7 +321,9 @@ class Attachments:
         if attaching is None or attaching.state != AttachState.OPENING:
             self._reopened(job, error)
             return
-        revoked = [qpu for qpu in attaching.asked if job is None or qpu not in job.holdings]
+        # One that the job held already may have been revoked while it was asking for others.
+        held = {} if job is None else job.holdings
+        revoked = [qpu for qpu in attaching.request.qpus if qpu not in held]
         if error is not None:
             self._refuse(
                 attaching,

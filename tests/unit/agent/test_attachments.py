@@ -146,6 +146,17 @@ def test_a_later_step_that_fails_leaves_the_job_what_it_had(desk: Desk) -> None:
     assert (desk.attachments.jobs, list(job.holdings)) == ({7: job}, ["emu0"])
 
 
+def test_a_step_whose_earlier_lease_is_revoked_while_it_asks_for_another_gets_neither(
+    desk: Desk,
+) -> None:
+    desk.attached(7, "emu0")
+    desk.attach(2, 7, "emu0", "emu1")
+    desk.hears(Renewed("emu0", wire.Pong(revoked={"emu0-7": "its job has ended"})))
+    actions = desk.hears(granted("emu1", 7, "B"))
+    assert "lease of emu0 was revoked" in str(of(Fail, actions)[0].error)
+    assert desk.attachments.jobs == {}
+
+
 def test_steps_that_come_while_their_job_attaches_follow(desk: Desk) -> None:
     desk.attach(1, 7, "emu0")
     assert desk.attach(2, 7, "emu0") == []
@@ -281,8 +292,8 @@ class AnyHistory(RuleBasedStateMachine):
 
     def open(self, job: Job, qpus: tuple[str, ...]) -> None:
         opened = self.sockets.setdefault(job.id, set())
+        opened |= set(qpus[:1] if self.disk_full else qpus)
         if not self.disk_full:
-            opened |= set(qpus)
             self.records[job.id] = set(job.holdings)
         self.handle(Opened(job.id, "full" if self.disk_full else None))
 
