@@ -17,11 +17,11 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from openqse.device import Capabilities, Expectations, Outcome, Samples, Work
+from openqse import device
+from openqse.device import Capabilities, Expectations, Metadata, Outcome, Samples, Work
 from openqse.errors import (
     ArgumentError,
     DeadlineExceeded,
-    NotSupported,
     OpenQSEError,
     ProgramError,
 )
@@ -58,7 +58,7 @@ class Result:
         batched: whether a batch of parameter sets was asked for (``k`` may be 1 then as well).
         qpu_time_ns: QPU time charged, nanoseconds.
         calibration_id: calibration under which it ran.
-        method: how an emulated QPU computed it and why, for people; empty for hardware.
+        metadata: how the QPU came to it, by name (see ``openqse.device.Samples``).
     """
 
     qpu: str
@@ -70,12 +70,17 @@ class Result:
     batched: bool
     qpu_time_ns: int
     calibration_id: str
-    method: str = ""
+    metadata: Metadata = field(default_factory=dict)
 
     @property
     def qpu_seconds(self) -> float:
         """QPU time charged, seconds."""
         return self.qpu_time_ns * 1e-9
+
+    @property
+    def method(self) -> str:
+        """How an emulated QPU computed it and why, in words; empty for hardware."""
+        return device.method_of(self.metadata)
 
     @property
     def memory(self) -> NDArray[np.uint8]:
@@ -117,12 +122,17 @@ class ExpectationResult:
     batched: bool
     qpu_time_ns: int
     calibration_id: str
-    method: str = ""
+    metadata: Metadata = field(default_factory=dict)
 
     @property
     def qpu_seconds(self) -> float:
         """QPU time charged, seconds."""
         return self.qpu_time_ns * 1e-9
+
+    @property
+    def method(self) -> str:
+        """How an emulated QPU computed it and why, in words; empty for hardware."""
+        return device.method_of(self.metadata)
 
 
 @dataclass(frozen=True)
@@ -391,11 +401,10 @@ class QPU:
                 "the program measures nothing, so there is nothing to sample",
                 remedy="Add measurements, or ask for the expectation of an observable",
             )
-        if not 1 <= shots <= self.capabilities.max_shots:
-            raise ArgumentError(
-                f"{shots} shots; {self.name} takes 1 to {self.capabilities.max_shots} in one task"
-            )
-        return circuit, shots, _seed(seed)
+        seed = _seed(seed)
+        asked = Work(circuit.digest, _NO_SETS, shots=shots, seed=seed)
+        device.check(circuit, asked, self.capabilities, self.name)
+        return circuit, shots, seed
 
     def _sample(
         self,
@@ -421,7 +430,7 @@ class QPU:
                 batched,
                 outcome.data.qpu_time_ns,
                 outcome.calibration,
-                outcome.data.method,
+                outcome.data.metadata,
             ),
             more,
         )
@@ -466,11 +475,6 @@ class QPU:
     ) -> Future[ExpectationResult]:
         """Sends a program for an expectation; arguments and errors as in ``submit``."""
         circuit = _circuit(program)
-        if not self.capabilities.expectation:
-            raise NotSupported(
-                f"{self.name} offers no expectation of observables",
-                remedy="Sample in the bases of the observable's terms with run()",
-            )
         if not isinstance(observable, PauliSum):
             raise ArgumentError(
                 f"an observable is a PauliSum, not {type(observable).__name__}",
@@ -483,6 +487,7 @@ class QPU:
             )
         sets, batched = parameter_sets(parameters, circuit.parameters)
         work = Work(circuit.digest, sets, seed=_seed(seed), observable=observable)
+        device.check(circuit, work, self.capabilities, self.name)
         return self._send(
             Request(Kind.EXPECTATION, work, circuit, _timeout(timeout), _latency(latency)),
             lambda task_id, outcome: ExpectationResult(
@@ -493,7 +498,7 @@ class QPU:
                 batched,
                 outcome.data.qpu_time_ns,
                 outcome.calibration,
-                outcome.data.method,
+                outcome.data.metadata,
             ),
         )
 
@@ -529,6 +534,8 @@ class QPU:
     ) -> None:
         self.close()
 
+
+_NO_SETS = np.empty((1, 0))
 
 #: Bytes of a session's id.
 _SESSION = 8

@@ -116,8 +116,8 @@ def encode_outcome(outcome: Outcome) -> tuple[dict[str, Any], list[Frame]]:
         "shape": array.shape,
         "samples": isinstance(data, Samples),
     }
-    if data.method:
-        body["method"] = data.method
+    if data.metadata:
+        body["metadata"] = dict(data.metadata)
     if isinstance(data, Expectations):
         array = array.astype("<f8", copy=False)
     buffers: list[Frame] = []
@@ -134,13 +134,15 @@ def decode_outcome(frames: Sequence[Frame]) -> Outcome:
     body = decode_body(frames)
     try:
         qpu_ns, shape, raw = int(body["qpu_ns"]), body["shape"], _carried(body, list(frames[2:]))
-        method = str(body.get("method", ""))
+        metadata = body.get("metadata", {})
+        if type(metadata) is not dict:
+            raise TypeError("metadata are a map")
         data: Samples | Expectations
         if body["samples"]:
-            data = Samples(np.frombuffer(raw, np.uint8).reshape(shape), qpu_ns, method)
+            data = Samples(np.frombuffer(raw, np.uint8).reshape(shape), qpu_ns, metadata)
         else:
             values = np.frombuffer(raw, "<f8").reshape(shape).copy()  # the caller's, to write to
-            data = Expectations(values, qpu_ns, method)
+            data = Expectations(values, qpu_ns, metadata)
         return Outcome(data, str(body["calibration"]))
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise ProtocolError(f"a malformed result: {error!r}") from error

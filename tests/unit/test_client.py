@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import ScriptedDevice, eventually
+from stack import eventually
 
 import openqse
+from openqse.device import ThreadDevice
 from openqse.errors import (
     ArgumentError,
     ConfigurationError,
@@ -26,6 +27,7 @@ from openqse.errors import (
     TaskCancelled,
 )
 from openqse.qpu import _task_id
+from openqse.testing import ScriptedDevice
 
 
 class Point:
@@ -41,13 +43,13 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> ScriptedDevice:
     """The one device that is installed, under the name ``scripted``."""
     driver = ScriptedDevice()
 
-    def create(profile: str | None) -> ScriptedDevice:
+    def create(profile: str | None) -> ThreadDevice[openqse.Circuit]:
         if profile not in (None, "large"):
             raise ConfigurationError(f"no profile {profile!r}", layer="device")
-        return driver
+        return ThreadDevice(driver)
 
-    for module in ("openqse.device", "openqse.local"):
-        monkeypatch.setattr(f"{module}.entry_points", lambda group: [Point("scripted", create)])
+    points = [Point("scripted", create)]
+    monkeypatch.setattr("openqse.device.registry.entry_points", lambda group: points)
     monkeypatch.delenv("OPENQSE_SOCKET", raising=False)
     return driver
 
@@ -219,9 +221,13 @@ def test_an_expectation_that_is_not_offered_is_refused(
         qpu.expectation(echo(), observable, parameters=[1])
 
 
-def test_a_drivers_own_exception_is_a_device_error(qpu: openqse.QPU) -> None:
+def test_a_drivers_own_exception_is_a_device_error(
+    qpu: openqse.QPU, driver: ScriptedDevice
+) -> None:
+    program = openqse.CircuitBuilder(2).measure_all().build()
+    driver.broken.add(program.id)
     with pytest.raises(DeviceError, match="ValueError: a driver's own exception"):
-        qpu.run(openqse.CircuitBuilder(5).measure_all().build())
+        qpu.run(program)
     assert qpu.run(MEASURE, shots=1).counts == {"0": 1}
 
 

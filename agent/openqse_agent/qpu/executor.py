@@ -12,11 +12,13 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
 
 from openqse import device
 from openqse.errors import (
@@ -166,12 +168,15 @@ class Executor:
 
     def __init__(
         self,
-        driver: device.Device,
+        driver: device.Device[Any, Any],
         charging: Charging,
         programs: int,
         queue: Queue[Task],
         slice: float,
+        name: str = "the device",
     ) -> None:
+        self._name = name
+        self._handle: Any = None
         self._driver = driver
         self._charging = charging
         self._programs = programs
@@ -264,6 +269,8 @@ class Executor:
                 parked.remove(task)
                 return True
             self._begun.discard(task)
+            if self._handle is not None and all(one.stopped for one in self.running):
+                self._driver.cancel(self._handle)
             return self._queue.remove(task)
 
     def aside(self, call: Callable[[], None]) -> None:
@@ -324,8 +331,14 @@ class Executor:
         """
         known = self._prepared.get(sha256(program).digest())
         with device.typed_errors():
-            prepared = known.prepared if known else self._driver.prepare(Circuit.decode(program))
-            return self._driver.estimate(prepared, shots, sets)
+            if known:
+                prepared = known.prepared
+            else:
+                circuit = Circuit.decode(program)
+                device.check_program(circuit, self._driver.capabilities, self._name)
+                prepared = self._driver.prepare(circuit)
+            work = device.Work(b"", np.empty((sets, 0)), shots)
+            return self._driver.estimate(prepared, work)
 
     def expected_qpu_time(self, task: Task) -> float | None:
         """Seconds of QPU time that a task is going to take, if that is known."""
@@ -453,9 +466,7 @@ class Executor:
         works = [task.work for task in tasks]
         try:
             prepared = self._prepare(tasks[0]).prepared
-            outcome, _ = self._execute(
-                prepared, device.together(works), lambda: all(task.should_stop() for task in tasks)
-            )
+            outcome, _ = self._execute(prepared, device.together(works))
             return [(part, part.data.qpu_time_ns) for part in device.apart(outcome, works)]
         except OpenQSEError:
             return [self._run_one(task) for task in tasks]
@@ -468,9 +479,12 @@ class Executor:
             if task.should_stop():
                 raise TaskCancelled("stopped before it ran")
             program = self._prepare(task)
+            device.check_work(task.work, self._driver.capabilities, self._name)
             _check_size(task, program)
             work = self._next_slice(task, program)
-            outcome, seconds = self._execute(program.prepared, work, task.should_stop)
+            if task.deadline is not None:
+                work = replace(work, deadline=task.deadline)
+            outcome, seconds = self._execute(program.prepared, work)
             program.took(seconds, work)
             took = outcome.data.qpu_time_ns
             program.qpu_time = took * 1e-9 / _shots(work)
@@ -479,6 +493,7 @@ class Executor:
                 outcome = task.join.outcome() if task.join.done else None
             return outcome, took
         except TaskCancelled as error:
+            task.should_stop()  # if it is late, that is why
             outcome = task.stopped or error
         except OpenQSEError as error:
             outcome = error.at("QPU agent")
@@ -488,14 +503,16 @@ class Executor:
         # Nobody pays for it, and yet others have waited for so long.
         return outcome, int((time.monotonic() - began) * 1e9)
 
-    def _execute(
-        self, prepared: Any, work: device.Work, stopped: Callable[[], bool]
-    ) -> tuple[device.Outcome, float]:
+    def _execute(self, prepared: Any, work: device.Work) -> tuple[device.Outcome, float]:
         """What the device makes of work, and in how many seconds."""
         began = time.monotonic()
         try:
-            outcome = device.execute(self._driver, prepared, work, stopped)
+            self._handle = self._driver.submit(prepared, work)
+            if all(task.stopped for task in self.running):
+                self._driver.cancel(self._handle)
+            outcome = device.result(self._driver, self._handle, work)
         finally:
+            self._handle = None
             seconds = time.monotonic() - began
             self.busy_s += seconds
         return outcome, seconds
@@ -507,14 +524,12 @@ class Executor:
         if task.slices is None:
             work = task.work
             try:
-                took = self._driver.estimate(
-                    program.prepared, work.shots, len(work.parameters), work.observable
-                )
+                took = self._driver.estimate(program.prepared, work)
             except NotSupported:
                 took = 0
             if took <= self._slice_ns:
                 return work
-            task.slices = device.slices(work, took, self._slice_ns)
+            task.slices = device.slices(work, took, self._slice_ns, self._driver.capabilities.seeds)
             task.join = device.Join(work)
         return next(task.slices)
 
@@ -524,6 +539,7 @@ class Executor:
         if program is None:
             with device.typed_errors():
                 circuit = Circuit.decode(task.program)
+                device.check_program(circuit, self._driver.capabilities, self._name)
                 prepared = self._driver.prepare(circuit)
             shot_size = (circuit.num_clbits + 7) // 8
             program = self._prepared[key] = _Program(prepared, len(task.program), shot_size)

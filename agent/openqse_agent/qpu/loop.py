@@ -103,7 +103,7 @@ class QPUAgent:
         self,
         config: configuration.AgentConfig,
         qpu: SiteQPU,
-        driver: device.Device,
+        driver: device.Device[Any, Any],
         client: slurm.SlurmClient,
     ) -> None:
         self._config = config.qpu
@@ -126,7 +126,12 @@ class QPUAgent:
         self._queue = self._make_queue()
         self._charging = Charging(self._journal)
         self._executor = Executor(
-            driver, self._charging, config.qpu.programs, self._queue, config.qpu.slice
+            driver,
+            self._charging,
+            config.qpu.programs,
+            self._queue,
+            config.qpu.slice,
+            qpu.name,
         )
         self._tasks: dict[bytes, Task] = {}
         self._ledgers: dict[str, Ledger] = {}
@@ -687,7 +692,7 @@ class QPUAgent:
             head,
             {
                 "qpu": self._qpu.name,
-                "online": status.online,
+                "online": status.ready,
                 "reason": status.reason,
                 "slots": self._qpu.slots,
                 **self._admission.status(time.monotonic()),
@@ -737,7 +742,7 @@ class QPUAgent:
             self._send(address, encode_error(head.task, said))
             return
         drained, status = self._maintenance.report()["drained"], self._device.status()
-        reason = f"drained {drained}" if drained else "" if status.online else status.reason
+        reason = f"drained {drained}" if drained else "" if status.ready else status.reason
         if reason:
             said = said | {"wait_s": None}  # nobody knows
         free = self._admission.status(time.monotonic())["free"]

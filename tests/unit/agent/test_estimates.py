@@ -10,7 +10,7 @@ from stack import Stack, eventually
 
 import openqse
 from openqse import device
-from openqse.errors import DeviceError, LimitExceeded, OpenQSEError, ProtocolError
+from openqse.errors import DeviceError, LimitExceeded, NotSupported, OpenQSEError, ProtocolError
 from openqse.wire import limits
 from openqse.wire.messages import Kind
 from openqse_agent.cli.ask import ask
@@ -70,7 +70,9 @@ def test_the_wait_is_for_the_tasks_whose_turn_comes_before(rank: openqse.QPU, st
 
 
 def test_a_qpu_that_does_not_serve_says_why_in_place_of_a_wait(stack: Stack) -> None:
-    stack.qpus["emu0"].device.status = lambda: device.DeviceStatus(False, "locked out")  # type: ignore
+    stack.qpus["emu0"].device.status = lambda: device.DeviceStatus(
+        device.Operation.OFFLINE, False, "locked out"
+    )  # type: ignore
     said = estimate(stack)
     assert (said["wait_s"], said["reason"]) == (None, "locked out")
     assert said["qpu_s"] == pytest.approx(1e-3)
@@ -102,5 +104,8 @@ def test_a_wrong_question_is_refused_and_the_next_is_answered(
 
 
 def test_what_the_device_cannot_run_is_its_error(stack: Stack) -> None:
+    stack.qpus["emu0"].device.broken.add(program("other").id)
     with pytest.raises(DeviceError, match="a driver's own exception"):
+        estimate(stack, program("other"))
+    with pytest.raises(NotSupported, match="5 qubits; emu0 has 4"):
         estimate(stack, program(qubits=5))

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import Refused, ScriptedDevice, Stack, eventually
+from stack import Refused, Stack, eventually
 
 import openqse
 from openqse import device
 from openqse.errors import DeviceError, LimitExceeded, StorageError, TaskCancelled
+from openqse.testing import ScriptedDevice
 from openqse_agent.qpu.charging import Charging
 from openqse_agent.qpu.delivery import Ledger, Session
 from openqse_agent.qpu.executor import Executor, Task
@@ -40,10 +41,10 @@ class Rig:
     """An executor, with the charging that its tasks go through, turned as the loop does."""
 
     def __init__(self, journal: Journal) -> None:
-        self.driver = ScriptedDevice()
+        self.driver = ScriptedDevice(max_shots=MANY)
         self.charging = Charging(journal)
         queue: FairQueue[Task] = FairQueue(ShareTree())
-        self.executor = Executor(self.driver, self.charging, 4, queue, SLICE)
+        self.executor = Executor(device.ThreadDevice(self.driver), self.charging, 4, queue, SLICE)
 
     def turn(self) -> list[tuple[Task, Any]]:
         self.executor.turn()
@@ -280,13 +281,16 @@ def test_a_charge_names_task_lease_job_account_and_all_shots(rig: Rig, journal: 
 
 def test_a_failed_task_costs_nothing(rig: Rig, journal: Journal) -> None:
     too_wide = openqse.CircuitBuilder(5).measure_all().build()
+    broken = openqse.CircuitBuilder(2).measure_all().build()
+    rig.driver.broken.add(broken.id)
     late = task(2, deadline=0.0)
     stopped = task(3, stopped=TaskCancelled("gone"))
-    ended = rig.outcomes(task(1, too_wide), late, stopped)
-    assert [type(ended[b"%d" % i]).__name__ for i in (1, 2, 3)] == [
+    ended = rig.outcomes(task(1, broken), late, stopped, task(4, too_wide))
+    assert [type(ended[b"%d" % i]).__name__ for i in (1, 2, 3, 4)] == [
         "DeviceError",
         "DeadlineExceeded",
         "TaskCancelled",
+        "NotSupported",
     ]
     assert journal.usage() == []
 

@@ -76,17 +76,19 @@ def _flat(message: tuple[dict[str, Any], list[Any]]) -> tuple[Any, ...]:
     st.integers(1, 3),
     st.integers(0, 2**63 - 1),
     st.text(),
-    st.text(),
+    st.dictionaries(
+        st.text(), st.text() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False)
+    ),
 )
 def test_samples_are_read_as_they_were_written(
-    k: int, shots: int, width: int, qpu_ns: int, calibration: str, method: str
+    k: int, shots: int, width: int, qpu_ns: int, calibration: str, metadata: dict[str, Any]
 ) -> None:
     memory = np.arange(k * shots * width, dtype=np.uint8).reshape(k, shots, width)
-    sent = Outcome(Samples(memory, qpu_ns, method), calibration)
+    sent = Outcome(Samples(memory, qpu_ns, metadata), calibration)
     received = decode_outcome(encode(header(Kind.RESULT), *encode_outcome(sent)))
     assert isinstance(received.data, Samples)
     assert (received.data.qpu_time_ns, received.calibration) == (qpu_ns, calibration)
-    assert received.data.method == method
+    assert received.data.metadata == metadata
     np.testing.assert_array_equal(received.data.memory, memory, strict=True)
 
 
