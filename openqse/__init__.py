@@ -25,7 +25,9 @@ from openqse.errors import (
     UnknownProgram,
     UnsupportedInput,
 )
-from openqse.program.circuit import Angle, Circuit, CircuitBuilder
+from openqse.program.angle import Angle
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse.program.observable import PauliSum
 from openqse.qpu import (
     QPU,
