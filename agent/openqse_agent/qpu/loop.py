@@ -17,6 +17,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -51,6 +52,17 @@ from openqse.wire.frames import (
     unbundle,
 )
 from openqse.wire.messages import TASK_KINDS, Header, Kind, Latency, header
+from openqse.wire.reports import (
+    EstimateReport,
+    QueueQuestion,
+    QueueReport,
+    Report,
+    ShareReport,
+    StatusReport,
+    UsageQuestion,
+    UsageReport,
+    UsageRow,
+)
 from openqse.wire.tasks import decode_work, encode_outcome
 from openqse_agent import config as configuration
 from openqse_agent import keys
@@ -64,7 +76,7 @@ from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import Lease, LeaseTable
 from openqse_agent.qpu.leases.admission import Admission, speaker
 from openqse_agent.qpu.queue import FairQueue, FifoQueue, Queue
-from openqse_agent.qpu.reports.rows import MOST_ROWS, queue_rows, share_rows, wait_report
+from openqse_agent.qpu.reports.rows import queue_rows, share_rows, wait_report
 from openqse_agent.qpu.service.maintenance import Maintenance, load
 from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, ShareTree, decay_per_second
 from openqse_agent.slurm import choice
@@ -689,54 +701,49 @@ class QPUAgent:
         self._send(address, encode(header(Kind.PONG, head.task)))
 
     def _status(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        status = self._device.status()
-        self._report(
-            address,
-            head,
-            {
-                "qpu": self._qpu.name,
-                "online": status.online,
-                "reason": status.reason,
-                "slots": self._qpu.slots,
-                **self._admission.status(time.monotonic()),
-                "journal": "" if self._storage_error is None else str(self._storage_error),
-                "tasks_queued": len(self._executor),
-                "tasks": len(self._tasks),
-                "busy": self._executor.busy,
-                "busy_s": self._executor.busy_s,
-                **wait_report(self._executor),
-                "calibration": self._device.calibration().id,
-                **self._maintenance.report(),
-            },
+        status, service = self._device.status(), self._maintenance.report()
+        report = StatusReport(
+            qpu=self._qpu.name,
+            online=status.online,
+            reason=status.reason,
+            slots=self._qpu.slots,
+            journal="" if self._storage_error is None else str(self._storage_error),
+            tasks_queued=len(self._executor),
+            tasks=len(self._tasks),
+            busy=self._executor.busy,
+            busy_s=self._executor.busy_s,
+            calibration=self._device.calibration().id,
+            drained=service.drained,
+            windows=service.windows,
+            slurm_error=service.slurm_error,
+            **self._admission.status(time.monotonic()),
+            **wait_report(self._executor),
         )
+        self._report(address, head, report)
 
     def _usage(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        job_id = body.get("job_id")
-        if job_id is not None and not (type(job_id) is int and 0 <= job_id < 2**32):
-            raise ProtocolError("a job id is a number of 32 bits", layer="QPU agent")
-        name = self._qpu.name
+        job_id, name = UsageQuestion.read(body).job_id, self._qpu.name
 
-        def usage() -> dict[str, Any]:
-            return {"usage": [{"qpu": name, **u.to_wire()} for u in self._journal.usage(job_id)]}
+        def usage() -> UsageReport:
+            return UsageReport(
+                tuple(UsageRow(qpu=name, **asdict(u)) for u in self._journal.usage(job_id))
+            )
 
         self._report_later(address, head, usage)
 
     def _report_queue(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        limit = body.get("limit", MOST_ROWS)
-        if type(limit) is not int or not 0 < limit <= MOST_ROWS:
-            raise ProtocolError(f"a limit is from 1 to {MOST_ROWS} rows", layer="QPU agent")
-        name = self._qpu.name
+        limit, name = QueueQuestion.read(body).limit, self._qpu.name
         parked = [task for ledger in self._ledgers.values() for task in ledger.parked]
 
-        def queue() -> dict[str, Any]:
+        def queue() -> QueueReport:
             rows = queue_rows(name, self._executor, parked, limit)
-            return {"queue": rows, "tasks": len(self._tasks)}
+            return QueueReport(tuple(rows), len(self._tasks))
 
         self._report_later(address, head, queue)
 
     def _report_shares(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         rows = share_rows(self._qpu.name, self._executor, self._shares)
-        self._report(address, head, {"share": rows})
+        self._report(address, head, ShareReport(tuple(rows)))
 
     def _report_estimate(
         self, address: Address, head: Header, said: dict[str, Any] | OpenQSEError
@@ -744,16 +751,14 @@ class QPUAgent:
         if isinstance(said, OpenQSEError):
             self._send(address, encode_error(head.task, said))
             return
-        drained, status = self._maintenance.report()["drained"], self._device.status()
+        drained, status = self._maintenance.report().drained, self._device.status()
         reason = f"drained {drained}" if drained else "" if status.online else status.reason
         if reason:
             said = said | {"wait_s": None}  # nobody knows
         free = self._admission.status(time.monotonic())["free"]
-        self._report(address, head, said | {"free": free, "reason": reason})
+        self._report(address, head, EstimateReport(**said, free=free, reason=reason))
 
-    def _report_later(
-        self, address: Address, head: Header, body: Callable[[], dict[str, Any]]
-    ) -> None:
+    def _report_later(self, address: Address, head: Header, report: Callable[[], Report]) -> None:
         """Sends a report that takes a while to make, or the error that there is in its place."""
 
         def made(answer: Any) -> None:
@@ -762,10 +767,10 @@ class QPUAgent:
             else:
                 self._report(address, head, answer)
 
-        self._look_up(body, made)
+        self._look_up(report, made)
 
-    def _report(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        self._send(address, encode(header(Kind.REPORT, head.task), body))
+    def _report(self, address: Address, head: Header, report: Report) -> None:
+        self._send(address, report.frames(head.task))
 
 
 def _time_limit(lease: Lease) -> DeadlineExceeded:
