@@ -465,7 +465,7 @@ class Connection:
     @staticmethod
     def _claim(uplink: _Uplink, tasks: list[bytes]) -> None:
         lease, session = uplink.lease, tasks[0][:_SESSION]
-        head = header(Kind.CLAIM, session, lease=lease.id, generation=lease.generation)
+        head = header(Kind.RESYNC, session, lease=lease.id, generation=lease.generation)
         send(uplink.socket, encode(head, {"unanswered": list(map(_number, tasks))}))
 
     def _tell(self, uplink: _Uplink) -> None:
@@ -536,7 +536,7 @@ class Connection:
         elif head.kind == Kind.ERROR:
             self._count_taken(uplink, head.task, frames)
             self._failed(uplink, head.task, from_wire(decode_body(frames)))
-        elif head.kind == Kind.CLAIMED:
+        elif head.kind == Kind.RESYNCED:
             self._claimed(uplink, head, frames)
         else:
             raise ProtocolError(f"unexpected {head.kind!r} from a QPU agent")
@@ -568,7 +568,7 @@ class Connection:
     def _say_taken(uplink: _Uplink, session: bytes) -> None:
         taken, uplink.taken, uplink.taken_size = uplink.taken, [], 0
         lease = uplink.lease
-        head = header(Kind.TAKEN, session, lease=lease.id, generation=lease.generation)
+        head = header(Kind.ACKNOWLEDGE, session, lease=lease.id, generation=lease.generation)
         send(uplink.socket, encode(head, {"taken": taken}))
 
     def _failed(self, uplink: _Uplink, task: bytes, error: OpenQSEError) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import zmq
 
-#: Version of the protocol between ranks and agents; both sides refuse any other.
-PROTOCOL_VERSION = 1
-
 #: Bytes of the header frame.
 MAX_HEADER_BYTES = 4096
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from openqse import site as sites
 from openqse.errors import LimitExceeded, OpenQSEError, ProgramError
 from openqse.program.circuit import Circuit
 from openqse.wire import limits
-from openqse.wire.messages import Kind, Latency
-from openqse_agent.cli.ask import ask
+from openqse.wire.messages import Latency
+from openqse.wire.reports import EstimateQuestion
+from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import Commands, add_command, add_site, add_timeout, own_name
 from openqse_agent.cli.table import Layout, numbers, seconds, texts
 
@@ -86,18 +88,18 @@ def add_parser(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     _LAYOUT.chosen(arguments)  # before anybody is asked
     qpu = sites.load(arguments.site).qpu(arguments.qpu)
-    body = {
-        "program": _encoded(read_program(arguments.program)),
-        "shots": arguments.shots,
-        "parameter_sets": arguments.parameter_sets,
-        "account": arguments.account,
-        "user": own_name(),
-        "latency": arguments.latency,
-    }
-    answer = ask([qpu], Kind.ESTIMATE, body, arguments.timeout)[qpu.name]
+    question = EstimateQuestion(
+        program=_encoded(read_program(arguments.program)),
+        shots=arguments.shots,
+        parameter_sets=arguments.parameter_sets,
+        account=arguments.account,
+        user=own_name(),
+        latency=Latency(arguments.latency),
+    )
+    answer = inquire([qpu], question, arguments.timeout)[qpu.name]
     if isinstance(answer, OpenQSEError):
         raise answer
-    _LAYOUT.show(arguments, [answer])
+    _LAYOUT.show(arguments, [asdict(answer)])
     return 0
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from openqse import device
-from openqse.errors import InternalError, LimitExceeded, OpenQSEError, ProtocolError
+from openqse.errors import InternalError, LimitExceeded, OpenQSEError
 from openqse.wire import limits
 from openqse.wire.messages import Header, Latency
+from openqse.wire.reports import EstimateQuestion
 from openqse_agent.qpu.delivery import Address, Ledger, Session
 from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.leases import Lease, Mode
@@ -87,17 +88,8 @@ class Estimates:
 
     def _task(self, body: Row) -> Task:
         """A task of a job that is not there."""
-        program, shots, sets = body.get("program"), body.get("shots"), body.get("parameter_sets")
-        account, user, latency = body.get("account"), body.get("user"), body.get("latency")
-        if not (
-            type(program) is bytes
-            and type(shots) is int
-            and type(sets) is int
-            and type(account) is str
-            and type(user) is str
-            and latency in tuple(Latency)
-        ):
-            raise ProtocolError("an estimate is asked for with something missing, or wrong")
+        asked = EstimateQuestion.read(body)
+        program, shots, sets = asked.program, asked.shots, asked.parameter_sets
         for name, value, most in (
             ("bytes of program", len(program), limits.MAX_PROGRAM_BYTES),
             ("shots", shots, self._max_shots),
@@ -110,10 +102,10 @@ class Estimates:
                     limit=name,
                 )
         now = time.monotonic()
-        lease = Lease("", 0, -1, user, account, 1, Mode.SHARED, 0, 0, None, now)
+        lease = Lease("", 0, -1, asked.user, asked.account, 1, Mode.SHARED, 0, 0, None, now)
         session = Session(Ledger(lease), b"", (b"", b""))
         work = device.Work(b"", np.empty((sets, 0)), shots)
-        return Task(b"", session, 0, work, program, None, latency == Latency.INTERACTIVE, now)
+        return Task(b"", session, 0, work, program, None, asked.latency == Latency.INTERACTIVE, now)
 
     def _row(self, task: Task, qpu_time_ns: int) -> Row:
         executor = self._executor

@@ -32,7 +32,7 @@ from openqse_agent.qpu.loop import QPUAgent
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims and heartbeats often, so that the tests need not wait for them."""
     monkeypatch.setattr("openqse.remote.ASK_EVERY", 0.2)
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.2)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.2)
 
 
 def charged(stack: Stack) -> int:
@@ -110,7 +110,7 @@ def test_a_task_that_takes_long_is_claimed_and_not_sent_again(
         future.result(1.5)
     stack.qpus["emu0"].device.hold.set()
     assert value_of(future.result(10)) == 5
-    assert heard.count(Kind.CLAIM) >= 3
+    assert heard.count(Kind.RESYNC) >= 3
     assert heard.count(Kind.RUN) == 1
 
 
@@ -392,7 +392,7 @@ def test_a_session_that_takes_no_results_waits_and_the_others_do_not(
         kind, number, _ = stuck.hear()
         assert kind == Kind.RESULT
         had.add(number)
-        stuck.say(Kind.TAKEN, stuck.session, {"taken": [number]})
+        stuck.say(Kind.ACKNOWLEDGE, stuck.session, {"taken": [number]})
     assert had == set(range(20))
     eventually(lambda: ledger.kept_size < 20_000 and not ledger.parked)
     assert charged(stack) == 70

@@ -182,8 +182,8 @@ def test_truncated_headers(peer: Peer, data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"version": 0},
-        {"version": 2},
+        {"version": 0, "kind": "run"},
+        {"version": 2, "kind": "run"},
         {"version": "1"},
         {"kind": "gossip"},
         {"kind": "welcome"},
@@ -205,7 +205,7 @@ def test_malformed_headers(peer: Peer, changed: dict[str, Any]) -> None:
 
 
 def test_an_error_answers_the_task_that_it_is_about(peer: Peer) -> None:
-    peer.send([changed_header(version=99, task=b"whose")])
+    peer.send([changed_header(version=99, kind="run", task=b"whose")])
     kind, task, body = peer.receive()
     assert (kind, task) == (Kind.ERROR, b"whose")
     assert "same release" in body["remedy"]

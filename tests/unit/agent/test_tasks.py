@@ -309,8 +309,8 @@ def test_a_restarted_qpu_agent_gets_unanswered_tasks_again(rank: openqse.QPU, st
 def test_a_lost_qpu_agent_is_named(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.node.uplinks.LOST_AFTER", 0.5)
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.LOST_AFTER", 0.5)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
     monkeypatch.setattr("openqse.remote.PATIENCE", 2.5)
     stack.stop_qpu("emu0")
     with pytest.raises(AgentUnavailable, match=r"QPU agent: the QPU agent of emu0 at .* does not"):
