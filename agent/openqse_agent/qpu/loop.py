@@ -67,18 +67,18 @@ from openqse.wire.tasks import decode_work, encode_outcome
 from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.notify import Notifier
-from openqse_agent.qpu.accounting import Accounting
-from openqse_agent.qpu.charging import Charging
-from openqse_agent.qpu.delivery import Address, Ledger, Session
-from openqse_agent.qpu.estimates import Estimates
-from openqse_agent.qpu.executor import Executor, Task
+from openqse_agent.qpu.charges.commit import Charging
+from openqse_agent.qpu.charges.writeback import Accounting
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import Lease, LeaseTable
 from openqse_agent.qpu.leases.admission import Admission, speaker
-from openqse_agent.qpu.queue import FairQueue, FifoQueue, Queue
+from openqse_agent.qpu.reports.estimates import Estimates
 from openqse_agent.qpu.reports.rows import queue_rows, share_rows, wait_report
 from openqse_agent.qpu.service.maintenance import Maintenance, load
-from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, ShareTree, decay_per_second
+from openqse_agent.qpu.tasks.executor import Executor, Task
+from openqse_agent.qpu.tasks.queue import FairQueue, FifoQueue, Queue
+from openqse_agent.qpu.tasks.sessions import Address, Ledger, Session
+from openqse_agent.qpu.tasks.shares import DEFAULT_HALF_LIFE, ShareTree, decay_per_second
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
 

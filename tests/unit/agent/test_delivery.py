@@ -23,9 +23,9 @@ from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode, unbundle
 from openqse.wire.messages import Kind, header
 from openqse.wire.tasks import encode_work
-from openqse_agent.qpu.delivery import Ledger
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.loop import QPUAgent
+from openqse_agent.qpu.tasks.sessions import Ledger
 
 
 @pytest.fixture(autouse=True)

@@ -16,13 +16,13 @@ import openqse
 from openqse import device
 from openqse.errors import DeviceError, LimitExceeded, StorageError, TaskCancelled
 from openqse.testing import ScriptedDevice
-from openqse_agent.qpu.charging import Charging
-from openqse_agent.qpu.delivery import Ledger, Session
-from openqse_agent.qpu.executor import Executor, Task
+from openqse_agent.qpu.charges.commit import Charging
 from openqse_agent.qpu.journal import Charge, Journal
 from openqse_agent.qpu.leases import Lease, Mode
-from openqse_agent.qpu.queue import FairQueue
-from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.qpu.tasks.executor import Executor, Task
+from openqse_agent.qpu.tasks.queue import FairQueue
+from openqse_agent.qpu.tasks.sessions import Ledger, Session
+from openqse_agent.qpu.tasks.shares import ShareTree
 from openqse_agent.slurm.client import Reservation
 
 #: Seconds of QPU time: a thousand of the scripted device's shots.
@@ -157,7 +157,7 @@ def test_small_tasks_of_one_program_run_in_one_go(rig: Rig, journal: Journal) ->
 
 def test_while_others_wait_less_is_run_in_one_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = 4.5 * 2 * rig.driver.SHOT_NS * 1e-9
-    monkeypatch.setattr("openqse_agent.qpu.executor._TOGETHER_WHILE_OTHERS_WAIT", limit)
+    monkeypatch.setattr("openqse_agent.qpu.tasks.executor._TOGETHER_WHILE_OTHERS_WAIT", limit)
     tasks = small(rig, 8)
     lease = Lease("M", 8, 0, "bob", "ml", 1, Mode.SHARED, 0, 1, None, 0.0)
     others = [task(20 + i) for i in range(8)]

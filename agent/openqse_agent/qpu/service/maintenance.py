@@ -22,9 +22,9 @@ from openqse.wire.frames import Frame
 from openqse.wire.messages import Header
 from openqse.wire.reports import WindowRow
 from openqse_agent.files import write_whole
-from openqse_agent.qpu.delivery import Address
 from openqse_agent.qpu.leases.admission import Ask
 from openqse_agent.qpu.service.windows import MAX_REASON, Window, Windows, differences
+from openqse_agent.qpu.tasks.sessions import Address
 from openqse_agent.slurm import client as slurm
 
 log = logging.getLogger("qpu-agent")

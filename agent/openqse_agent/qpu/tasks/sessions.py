@@ -17,10 +17,10 @@ from openqse.errors import LimitExceeded, UnknownProgram
 from openqse.wire import limits
 from openqse.wire.frames import Frame
 from openqse_agent.qpu.leases import Lease
-from openqse_agent.qpu.queue import Owner
+from openqse_agent.qpu.tasks.queue import Owner
 
 if TYPE_CHECKING:
-    from openqse_agent.qpu.executor import Task
+    from openqse_agent.qpu.tasks.executor import Task
 
 #: Envelope of an answer: routing id of the relay or the node agent, and of the session.
 Address = tuple[bytes, bytes]

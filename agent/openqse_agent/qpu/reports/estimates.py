@@ -14,9 +14,9 @@ from openqse.errors import InternalError, LimitExceeded, OpenQSEError
 from openqse.wire import limits
 from openqse.wire.messages import Header, Latency
 from openqse.wire.reports import EstimateQuestion
-from openqse_agent.qpu.delivery import Address, Ledger, Session
-from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.leases import Lease, Mode
+from openqse_agent.qpu.tasks.executor import Executor, Task
+from openqse_agent.qpu.tasks.sessions import Address, Ledger, Session
 
 log = logging.getLogger("qpu-agent")
 

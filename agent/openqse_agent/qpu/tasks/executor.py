@@ -31,10 +31,10 @@ from openqse.errors import (
 )
 from openqse.program.circuit import Circuit
 from openqse.wire import limits
-from openqse_agent.qpu.charging import AHEAD, Charging
-from openqse_agent.qpu.delivery import Ledger, Session
+from openqse_agent.qpu.charges.commit import AHEAD, Charging
 from openqse_agent.qpu.leases import Lease
-from openqse_agent.qpu.queue import Owner, Queue
+from openqse_agent.qpu.tasks.queue import Owner, Queue
+from openqse_agent.qpu.tasks.sessions import Ledger, Session
 
 log = logging.getLogger("qpu-agent")
 

@@ -14,7 +14,7 @@ from itertools import count
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
-from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.qpu.tasks.shares import ShareTree
 
 #: After this many interactive tasks in a row a session's oldest batch task goes first.
 INTERACTIVE_RUN = 8
