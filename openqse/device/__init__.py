@@ -1,6 +1,6 @@
 """Devices: the contract that every QPU driver keeps, and what is built on it."""
 
-from openqse.device.adapter import Blocking, ThreadDevice, perform
+from openqse.device.adapter import Blocking, ThreadDevice, as_circuit, perform
 from openqse.device.contract import (
     READY,
     Calibration,
@@ -45,6 +45,7 @@ __all__ = [
     "Work",
     "alike",
     "apart",
+    "as_circuit",
     "check",
     "check_program",
     "check_work",

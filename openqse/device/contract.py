@@ -29,6 +29,7 @@ from openqse.errors import (
 )
 from openqse.program.circuit import FORMAT, Circuit
 from openqse.program.observable import PauliSum
+from openqse.program.program import Program
 
 #: A prepared program, and what stands for a task under way: the device's own objects.
 P = TypeVar("P")
@@ -131,8 +132,8 @@ class Samples:
     """What sampling gave.
 
     Attributes:
-        memory: uint8 ``(k, shots, ceil(num_clbits / 8))``; classical bit ``i`` is bit ``i % 8``
-            (least significant first) of byte ``i // 8``.
+        memory: uint8 ``(k, shots, ceil(w / 8))``, ``w`` the width of the program's outputs; bit ``i``
+            of them is bit ``i % 8`` (least significant first) of byte ``i // 8``.
         qpu_time_ns: QPU time of all ``k`` sets together, nanoseconds. This is what is charged.
         metadata: how the device came to it, by name: ``"method"`` and ``"reason"`` for what an
             emulator chose, ``"job"`` for a vendor's own id, and whatever else users may need.
@@ -238,8 +239,9 @@ class Device(Protocol[P, H]):
         """How many tasks may be under way at once, 1 or more; it may change with time."""
         ...
 
-    def prepare(self, program: Circuit) -> P:
-        """Translates a program once, so that running it needs parameters alone.
+    def prepare(self, program: Program) -> P:
+        """Translates a program of one of its formats once, so that running it needs parameters
+        alone.
 
         Raises:
             NotSupported: the program has what the device does not offer; ``UnsupportedInput`` where
@@ -296,9 +298,12 @@ class Device(Protocol[P, H]):
 
 
 def check(
-    program: Circuit, work: Work, capabilities: Capabilities, name: str = "the device"
+    program: Program | Circuit, work: Work, capabilities: Capabilities, name: str = "the device"
 ) -> None:
     """Refuses what a device does not offer: this is where its descriptor is enforced.
+
+    Of programs in other formats than the circuit form only the format can be checked; what else
+    they need is for the device to say.
 
     Args:
         name: what errors call the device.
@@ -310,17 +315,26 @@ def check(
     check_work(work, capabilities, name)
 
 
-def check_program(program: Circuit, capabilities: Capabilities, name: str = "the device") -> None:
+def check_program(
+    program: Program | Circuit, capabilities: Capabilities, name: str = "the device"
+) -> None:
     """The part of ``check`` that looks at the program alone, once for all of its tasks."""
-    if FORMAT not in capabilities.formats:
+    form = FORMAT if isinstance(program, Circuit) else program.format
+    if form not in capabilities.formats:
         raise UnsupportedInput(
-            f"{name} takes no programs of format {FORMAT!r}, only "
+            f"{name} takes no programs of format {form!r}, only "
             f"{', '.join(map(repr, capabilities.formats))}",
             remedy="Write the program in one of these, or use another QPU",
-            construct=FORMAT,
-            format=FORMAT,
+            construct=form,
+            format=form,
             formats=list(capabilities.formats),
         )
+    circuit = program if isinstance(program, Circuit) else needs.circuit_of(program)
+    if circuit is not None:
+        _check_circuit(circuit, capabilities, name)
+
+
+def _check_circuit(program: Circuit, capabilities: Capabilities, name: str) -> None:
     if program.num_qubits > capabilities.num_qubits:
         raise NotSupported(
             f"the program has {program.num_qubits} qubits; {name} has {capabilities.num_qubits}",
@@ -383,8 +397,11 @@ def check_work(work: Work, capabilities: Capabilities, name: str = "the device")
         raise NotSupported(f"{name} runs no slices of a task", remedy="Run it whole")
 
 
-def verify(outcome: Outcome | None, work: Work) -> Outcome:
+def verify(outcome: Outcome | None, work: Work, shot_size: int | None = None) -> Outcome:
     """What a device says to have come of work, if it can be that.
+
+    Args:
+        shot_size: bytes of one shot's bits; None where that is not known.
 
     Raises:
         DeviceError: it is not what was asked for; so it is neither charged nor given to anybody.
@@ -395,7 +412,8 @@ def verify(outcome: Outcome | None, work: Work) -> Outcome:
     array: NDArray[Any]
     wanted: tuple[int, ...]
     if isinstance(data, Samples) and work.observable is None:
-        array, wanted, good = data.memory, (sets, work.shots), data.memory.ndim == 3
+        array, wanted = data.memory, (sets, work.shots)
+        good = array.ndim == 3 and shot_size in (None, array.shape[-1])
     elif isinstance(data, Expectations) and work.observable is not None:
         array, wanted, good = data.values, (sets,), data.values.ndim == 1
         if not np.isfinite(array).all():
@@ -406,7 +424,8 @@ def verify(outcome: Outcome | None, work: Work) -> Outcome:
     if not good or array.dtype != dtype or array.shape[: len(wanted)] != wanted:
         raise DeviceError(
             f"the device gave {array.dtype} {array.shape} where {dtype.__name__} results of "
-            f"{' x '.join(map(str, wanted))} were asked for",
+            f"{' x '.join(map(str, wanted))} were asked for"
+            + (f", {shot_size} bytes each" if len(wanted) > 1 and shot_size is not None else ""),
             layer="device",
         )
     if not 0 <= data.qpu_time_ns < 2**63:
@@ -425,11 +444,18 @@ def typed_errors() -> Iterator[None]:
         raise DeviceError(f"{type(error).__name__}: {error}", layer="device") from error
 
 
-def result(device: Device[Any, H], handle: H, work: Work, patience: float | None = None) -> Outcome:
+def result(
+    device: Device[Any, H],
+    handle: H,
+    work: Work,
+    patience: float | None = None,
+    shot_size: int | None = None,
+) -> Outcome:
     """Waits for a task's end: what it gave, verified.
 
     Args:
         patience: seconds after which the task is cancelled, at the latest; None for no limit.
+        shot_size: as in ``verify``.
 
     Raises:
         OpenQSEError: as the device says; ``DeviceError`` for anything else that it raises or gives.
@@ -440,7 +466,7 @@ def result(device: Device[Any, H], handle: H, work: Work, patience: float | None
             if patience is not None:
                 device.cancel(handle)
             outcome = device.wait(handle)
-        return verify(outcome, work)
+        return verify(outcome, work, shot_size)
     except OpenQSEError:
         raise
     except Exception as error:

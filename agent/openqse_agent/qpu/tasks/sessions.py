@@ -11,16 +11,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from openqse.errors import LimitExceeded, UnknownProgram
+from openqse.program.program import Program
 from openqse.wire import limits
 from openqse.wire.frames import Frame
 from openqse_agent.qpu.leases import Lease
 from openqse_agent.qpu.tasks.queue import Owner
-
-if TYPE_CHECKING:
-    from openqse_agent.qpu.tasks.executor import Task
 
 #: Envelope of an answer: routing id of the relay or the node agent, and of the session.
 Address = tuple[bytes, bytes]
@@ -127,8 +124,7 @@ class Ledger:
 
     Attributes:
         tasks: unanswered ones of all sessions. kept_size: bytes of all answers not taken.
-        parked: tasks whose sessions were blocked when it was their turn.
-        programs: encoded, by hash, the least recently used first.
+        programs: by digest, the least recently used first.
         processes: the sessions of each process, by node and process id.
     """
 
@@ -136,8 +132,7 @@ class Ledger:
     sessions: OrderedDict[bytes, Session] = field(default_factory=OrderedDict)
     tasks: int = 0
     kept_size: int = 0
-    parked: list[Task] = field(default_factory=list)
-    programs: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
+    programs: OrderedDict[bytes, Program] = field(default_factory=OrderedDict)
     program_size: int = 0
     processes: dict[str, dict[int, list[Session]]] = field(default_factory=dict)
     _owner: Owner | None = None
@@ -210,17 +205,17 @@ class Ledger:
             session.ended = True
         return ended
 
-    def keep_program(self, key: bytes, program: bytes) -> None:
-        """Keeps an encoded program, in the place of others where need be."""
-        if key not in self.programs:
-            self.programs[key] = program
-            self.program_size += len(program)
+    def keep_program(self, program: Program) -> None:
+        """Keeps a program, in the place of others where need be."""
+        if program.digest not in self.programs:
+            self.programs[program.digest] = program
+            self.program_size += len(program.data)
             while self.program_size > limits.PROGRAM_BYTES_PER_JOB:
                 _, dropped = self.programs.popitem(last=False)
-                self.program_size -= len(dropped)
+                self.program_size -= len(dropped.data)
 
-    def program(self, key: bytes) -> bytes:
-        """An encoded program.
+    def program(self, key: bytes) -> Program:
+        """A program, by its digest.
 
         Raises:
             UnknownProgram: it was never sent under this lease, or was dropped since.
