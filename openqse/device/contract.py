@@ -132,8 +132,8 @@ class Samples:
     """What sampling gave.
 
     Attributes:
-        memory: uint8 ``(k, shots, ceil(w / 8))``, ``w`` the width of the program's outputs; bit ``i``
-            of them is bit ``i % 8`` (least significant first) of byte ``i // 8``.
+        memory: uint8 ``(k, shots, ceil(w / 8))``, ``w`` the width of the program's outputs; their
+            bit ``i`` is bit ``i % 8`` (least significant first) of byte ``i // 8``.
         qpu_time_ns: QPU time of all ``k`` sets together, nanoseconds. This is what is charged.
         metadata: how the device came to it, by name: ``"method"`` and ``"reason"`` for what an
             emulator chose, ``"job"`` for a vendor's own id, and whatever else users may need.

@@ -145,6 +145,7 @@ class QPUAgent:
             self._queue,
             config.qpu.slice,
             qpu.name,
+            config.qpu.watermark,
         )
         self._tasks: dict[bytes, Task] = {}
         self._ledgers: dict[str, Ledger] = {}
