@@ -17,13 +17,10 @@ from openqse.device.contract import (
     check,
     check_program,
     check_work,
-    execute,
     method_of,
-    result,
-    typed_errors,
-    verify,
 )
 from openqse.device.registry import ENTRY_POINTS, load, names
+from openqse.device.running import execute, result, typed_errors, verify
 from openqse.device.slicing import Join, alike, apart, slices, together
 
 __all__ = [

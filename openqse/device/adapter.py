@@ -21,8 +21,8 @@ from openqse.device.contract import (
     Outcome,
     Samples,
     Work,
-    typed_errors,
 )
+from openqse.device.running import typed_errors
 from openqse.errors import OpenQSEError, TaskCancelled, UnsupportedInput
 from openqse.program.circuit import FORMAT, Circuit
 from openqse.program.observable import PauliSum

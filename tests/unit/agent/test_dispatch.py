@@ -51,7 +51,9 @@ class Lives(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue: FairQueue[Task] = FairQueue(ShareTree(), interactive_credit=0.5, idle_credit=0.5)
+        self.queue: FairQueue[Task] = FairQueue(
+            ShareTree(), interactive_credit=0.5, idle_credit=0.5
+        )
         self.dispatch = Dispatch(self.queue, SLICE)
         self.sessions = []
         for name, account in (("L", "chem"), ("M", "ml")):
