@@ -86,7 +86,7 @@ def task(number: int, program: openqse.Circuit = PROGRAM, shots: int = 2, **chan
     session = Session(Ledger(lease), b"session", (b"c1", b"s"))
     work = device.Work(bytes.fromhex(program.id), np.empty((3, 0)), shots=shots)
     values: dict[str, Any] = {"deadline": None, "interactive": False, "arrived": 0.0}
-    return Task(b"%d" % number, session, 100, work, program.encoded, **(values | changed))
+    return Task(b"%d" % number, session, 100, work, program.program, **(values | changed))
 
 
 def test_a_long_task_gives_way_after_each_slice(rig: Rig) -> None:
@@ -214,7 +214,7 @@ def test_a_question_to_the_device_is_put_between_the_slices_of_a_task(rig: Rig) 
     executor.push(long)
     rig.until(lambda _: long.shots_done > 0)
     executor.aside(
-        lambda: seen.append((executor.running, executor.estimate(PROGRAM.encoded, 5, 2)))
+        lambda: seen.append((executor.running, executor.estimate(PROGRAM.program, 5, 2)))
     )
     rig.until(lambda _: seen)
     assert seen == [((), 10 * rig.driver.SHOT_NS)]

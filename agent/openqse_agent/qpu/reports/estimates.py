@@ -89,9 +89,9 @@ class Estimates:
     def _task(self, body: Row) -> Task:
         """A task of a job that is not there."""
         asked = EstimateQuestion.read(body)
-        program, shots, sets = asked.program, asked.shots, asked.parameter_sets
+        shots, sets = asked.shots, asked.parameter_sets
         for name, value, most in (
-            ("bytes of program", len(program), limits.MAX_PROGRAM_BYTES),
+            ("bytes of program", len(asked.program), limits.MAX_PROGRAM_BYTES),
             ("shots", shots, self._max_shots),
             ("parameter sets", sets, limits.MAX_MESSAGE_BYTES // 8),
         ):
@@ -101,6 +101,7 @@ class Estimates:
                     layer="QPU agent",
                     limit=name,
                 )
+        program = asked.envelope.around(asked.program)
         now = time.monotonic()
         lease = Lease("", 0, -1, asked.user, asked.account, 1, Mode.SHARED, 0, 0, None, now)
         session = Session(Ledger(lease), b"", (b"", b""))

@@ -14,7 +14,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
@@ -30,6 +29,7 @@ from openqse.errors import (
     TaskCancelled,
 )
 from openqse.program.circuit import Circuit
+from openqse.program.program import Program
 from openqse.wire import limits
 from openqse_agent.qpu.charges.commit import AHEAD, Charging
 from openqse_agent.qpu.leases import Lease
@@ -70,7 +70,7 @@ class Task:
 
     Attributes:
         size: bytes of the message that brought it.
-        program: its program, encoded. deadline: monotonic instant, or None.
+        program: its program. deadline: monotonic instant, or None.
         arrived, began: monotonic instants. turn: number of the device's turn when it arrived.
         slices: what is left to run of it. join: what its slices gave so far; None while it has not
             begun, or is run whole.
@@ -81,7 +81,7 @@ class Task:
     session: Session
     size: int
     work: device.Work
-    program: bytes
+    program: Program
     deadline: float | None
     interactive: bool
     arrived: float
@@ -318,8 +318,8 @@ class Executor:
             yield first
             yield from forecast
 
-    def estimate(self, program: bytes, shots: int, sets: int) -> int:
-        """What running an encoded program would take; to be called ``aside``.
+    def estimate(self, program: Program, shots: int, sets: int) -> int:
+        """What running a program would take; to be called ``aside``.
 
         A program that no task has brought is not kept.
 
@@ -329,12 +329,12 @@ class Executor:
         Raises:
             OpenQSEError: the device cannot run it, or has no model of its timing.
         """
-        known = self._prepared.get(sha256(program).digest())
+        known = self._prepared.get(program.digest)
         with device.typed_errors():
             if known:
                 prepared = known.prepared
             else:
-                circuit = Circuit.decode(program)
+                circuit = Circuit.of(program)
                 device.check_program(circuit, self._driver.capabilities, self._name)
                 prepared = self._driver.prepare(circuit)
             work = device.Work(b"", np.empty((sets, 0)), shots)
@@ -538,11 +538,11 @@ class Executor:
         program = self._prepared.get(key)
         if program is None:
             with device.typed_errors():
-                circuit = Circuit.decode(task.program)
+                circuit = Circuit.of(task.program)
                 device.check_program(circuit, self._driver.capabilities, self._name)
                 prepared = self._driver.prepare(circuit)
-            shot_size = (circuit.num_clbits + 7) // 8
-            program = self._prepared[key] = _Program(prepared, len(task.program), shot_size)
+            shot_size = (task.program.width + 7) // 8
+            program = self._prepared[key] = _Program(prepared, len(task.program.data), shot_size)
             self._prepared_size += program.size
             while len(self._prepared) > self._programs or self._prepared_size > _PREPARED_BYTES:
                 _, dropped = self._prepared.popitem(last=False)
