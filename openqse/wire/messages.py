@@ -59,7 +59,6 @@ SESSION_KINDS = TASK_KINDS | {
     Kind.RESYNCED,
     Kind.ACKNOWLEDGE,
     Kind.RESULT,
-    Kind.BUNDLE,
 }
 
 

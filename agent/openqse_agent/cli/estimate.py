@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from openqse import site as sites
-from openqse.errors import LimitExceeded, OpenQSEError, ProgramError
+from openqse.errors import OpenQSEError, ProgramError
 from openqse.program.circuit import Circuit
 from openqse.wire import limits
 from openqse.wire.messages import Latency
+from openqse.wire.programs import ProgramEnvelope
 from openqse.wire.reports import EstimateQuestion
 from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import Commands, add_command, add_site, add_timeout, own_name
@@ -88,8 +89,11 @@ def add_parser(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     _LAYOUT.chosen(arguments)  # before anybody is asked
     qpu = sites.load(arguments.site).qpu(arguments.qpu)
+    program = read_program(arguments.program).program
+    limits.check_program(len(program.data))
     question = EstimateQuestion(
-        program=_encoded(read_program(arguments.program)),
+        program=program.data,
+        envelope=ProgramEnvelope.of(program),
         shots=arguments.shots,
         parameter_sets=arguments.parameter_sets,
         account=arguments.account,
@@ -117,17 +121,6 @@ def read_program(name: str) -> Circuit:
     except (OSError, UnicodeDecodeError) as error:
         raise ProgramError(f"{name} cannot be read: {error}") from error
     return loads(source, "<stdin>" if name == "-" else name)
-
-
-def _encoded(circuit: Circuit) -> bytes:
-    if len(circuit.encoded) > limits.MAX_PROGRAM_BYTES:
-        raise LimitExceeded(
-            f"a program of {len(circuit.encoded)} bytes; at most {limits.MAX_PROGRAM_BYTES} are "
-            "taken",
-            remedy="Divide it into several programs",
-            limit="MAX_PROGRAM_BYTES",
-        )
-    return circuit.encoded
 
 
 def _count(text: str) -> int:

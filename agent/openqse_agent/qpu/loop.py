@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import count
@@ -37,7 +37,7 @@ from openqse.errors import (
     StorageError,
     TaskCancelled,
 )
-from openqse.program.circuit import Circuit
+from openqse.program.program import Program
 from openqse.site import SiteQPU
 from openqse.wire import limits
 from openqse.wire.frames import (
@@ -63,7 +63,13 @@ from openqse.wire.reports import (
     UsageReport,
     UsageRow,
 )
-from openqse.wire.tasks import decode_work, encode_outcome
+from openqse.wire.tasks import (
+    Acknowledge,
+    Resync,
+    Resynced,
+    decode_task,
+    encode_outcome,
+)
 from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.notify import Notifier
@@ -518,10 +524,10 @@ class QPUAgent:
                     task, TaskCancelled("the task was cancelled by its client", layer="QPU agent")
                 )
         elif head.kind == Kind.RESYNC:
-            self._claim(address, head, decode_body(frames))
+            self._resync(address, head, decode_body(frames))
         elif head.kind == Kind.ACKNOWLEDGE:
-            session = self._session(self._lease(address, head), head.task, address)
-            self._take_off(session, decode_body(frames))
+            session = self._session(self._lease(address, head), head, address)
+            self._acknowledge(session, Acknowledge.of(frames).acknowledged)
         elif (
             head.kind in self._control and speaker(address[0])[1] is None
         ):  # a relay speaks for ranks
@@ -542,20 +548,22 @@ class QPUAgent:
             raise NoLease("only a job's relay sends tasks", layer="QPU agent")
         return self._leases.check(head.lease, head.generation, node, job_id)
 
-    def _session(self, lease: Lease, task: bytes, address: Address) -> Session:
+    def _session(self, lease: Lease, head: Header, address: Address) -> Session:
         """The session of a task id's first bytes."""
-        if len(task) < _SESSION:
+        if len(head.task) < _SESSION:
             raise ProtocolError(f"a session has {_SESSION} bytes", layer="QPU agent")
         ledger = self._ledgers.get(lease.id)
         if ledger is None:
             ledger = self._ledgers[lease.id] = Ledger(lease)
-        return ledger.session(task[:_SESSION], address)
+        session = ledger.session(head.task[:_SESSION], address)
+        session.version = head.version
+        return session
 
     def _submit(self, address: Address, head: Header, frames: list[bytes]) -> None:
         lease = self._lease(address, head)
         if len(head.task) != _SESSION + _NUMBER:
             raise ProtocolError("a task's id has 16 bytes", layer="QPU agent")
-        session = self._session(lease, head.task, address)
+        session = self._session(lease, head, address)
         known = self._tasks.get(head.task)
         if known is not None:  # sent again while it waits or runs
             if known.session is not session:
@@ -572,17 +580,17 @@ class QPUAgent:
             raise ProtocolError("a task id that was used before", layer="QPU agent")
         if lease.over:
             raise _time_limit(lease)
-        body = decode_body(frames)
-        self._note_process(session, body)
-        self._take_off(session, body)
+        request = decode_task(head.kind, decode_body(frames), frames[2:])
+        self._note_process(session, request.process)
+        self._acknowledge(session, request.acknowledged)
         size = sum(map(len, frames))
         session.admit(size, self._config.tasks_per_session)
         now = time.monotonic()
         if self._storage_error is not None and self._refuses(now):
             raise self._storage_error
-        work, attached = decode_work(body, frames[2:])
-        if attached is not None:
-            self._keep_program(session.ledger, work.program, attached)
+        work = request.work
+        if request.program is not None:
+            self._keep_program(session.ledger, work.program, request.program)
         program = session.ledger.program(work.program)
         deadline = now + head.time_left if head.time_left else None
         interactive = head.latency == Latency.INTERACTIVE
@@ -596,44 +604,39 @@ class QPUAgent:
         self._executor.push(task)
 
     @staticmethod
-    def _keep_program(ledger: Ledger, key: bytes, program: bytes) -> None:
+    def _keep_program(ledger: Ledger, key: bytes, program: Program) -> None:
         if key in ledger.programs:
             return
-        if len(program) > limits.MAX_PROGRAM_BYTES:
-            raise LimitExceeded(
-                f"a program of {len(program)} bytes; at most {limits.MAX_PROGRAM_BYTES} are taken",
-                layer="QPU agent",
-                limit="MAX_PROGRAM_BYTES",
-            )
-        envelope = Circuit.decode(program).program
-        if envelope.digest != key:
-            raise ProtocolError("a program whose hash is not its id", layer="QPU agent")
-        ledger.keep_program(envelope)
+        limits.check_program(len(program.data))
+        if program.digest != key:
+            raise ProtocolError("a program whose digest is not its name", layer="QPU agent")
+        ledger.keep_program(program)
 
-    def _take_off(self, session: Session, body: dict[str, Any]) -> None:
-        """Drops the answers that a client says to have taken."""
-        taken = body.get("taken")
-        if taken:
-            session.take(_numbers(taken))
+    def _acknowledge(self, session: Session, numbers: Sequence[int]) -> None:
+        """Drops the answers that a client has."""
+        if numbers:
+            session.take(numbers)
             self._executor.resume(session.ledger)
 
-    def _claim(self, address: Address, head: Header, body: dict[str, Any]) -> None:
+    def _resync(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         """Tells a client which of the tasks that it lacks are under way.
 
         The others it sends again: their answers come before this one on the same way, so what it
         then still lacks was lost, be it the task or its answer.
         """
-        session = self._session(self._lease(address, head), head.task, address)
+        session = self._session(self._lease(address, head), head, address)
         ids = {
             session.id + number.to_bytes(_NUMBER, "big"): number
-            for number in _numbers(body.get("unanswered"))
+            for number in Resync.read(body).unanswered
         }
         session.keep_only(set(ids))
         self._executor.resume(session.ledger)
-        waiting = [number for task, number in ids.items() if task in self._tasks]
+        waiting = tuple(number for task, number in ids.items() if task in self._tasks)
         lease = session.lease
-        head = header(Kind.RESYNCED, head.task, lease=lease.id, generation=lease.generation)
-        self._reply(session, encode(head, {"waiting": waiting}))
+        answer = Resynced(waiting).frames(
+            head.task, lease=lease.id, generation=lease.generation, version=head.version
+        )
+        self._reply(session, answer)
 
     def _cancel(self, task: Task, reason: OpenQSEError) -> None:
         if self._executor.cancel(task, reason):
@@ -649,10 +652,10 @@ class QPUAgent:
         if isinstance(outcome, OpenQSEError):
             frames = encode_error(task.id, outcome)
         else:
-            body, buffers = encode_outcome(outcome)
+            head = header(Kind.RESULT, task.id, version=task.session.version)
             try:
-                frames = encode(header(Kind.RESULT, task.id), body, buffers)
-            except LimitExceeded as error:
+                frames = encode(head, *encode_outcome(outcome))
+            except OpenQSEError as error:
                 frames = encode_error(task.id, error.at("QPU agent"))
         task.session.answer(task.id, task.size, frames)
         self._reply(task.session, frames)
@@ -678,10 +681,9 @@ class QPUAgent:
         self._cancel_all(lambda task: task.lease is lease, _time_limit(lease))
 
     @staticmethod
-    def _note_process(session: Session, body: dict[str, Any]) -> None:
+    def _note_process(session: Session, process: int) -> None:
         """Notes which process says that a session is its own; a lie harms that session alone."""
-        process = body.get("process")
-        if type(process) is int and 0 < process < 2**31:
+        if process:
             session.ledger.belongs(session, (speaker(session.address[0])[0], process))
 
     def _processes(self, lease: Lease, node: str) -> list[int]:
@@ -785,17 +787,6 @@ def _time_limit(lease: Lease) -> DeadlineExceeded:
         layer="QPU agent",
         remedy="Submit it again with more time: --time",
     )
-
-
-def _numbers(value: Any) -> list[int]:
-    """The task numbers that a message lists.
-
-    Raises:
-        ProtocolError: they are none.
-    """
-    if not isinstance(value, list) or not all(type(n) is int and 0 <= n < 2**64 for n in value):
-        raise ProtocolError("a list of task numbers was expected", layer="QPU agent")
-    return value
 
 
 def credentials(directory: Path, qpu: SiteQPU) -> Path | None:

@@ -13,6 +13,8 @@ from openqse import device
 from openqse.errors import DeviceError, LimitExceeded, NotSupported, OpenQSEError, ProtocolError
 from openqse.wire import limits
 from openqse.wire.messages import Kind
+from openqse.wire.programs import ProgramEnvelope
+from openqse.wire.reports import EstimateQuestion
 from openqse_agent.cli.ask import ask
 
 
@@ -23,15 +25,18 @@ def program(name: str = "value", qubits: int = 2) -> openqse.Circuit:
 
 
 def estimate(stack: Stack, circuit: openqse.Circuit | None = None, **changed: Any) -> Any:
+    asked = (circuit or program()).program
     question = {
-        "program": (circuit or program()).encoded,
+        "program": asked.data,
+        "envelope": ProgramEnvelope.of(asked),
         "shots": 1000,
         "parameter_sets": 1,
         "account": "chem",
         "user": "alice",
         "latency": "batch",
     }
-    (answer,) = ask([stack.site.qpu("emu0")], Kind.ESTIMATE, question | changed, 10.0).values()
+    body = EstimateQuestion(**(question | changed)).body()
+    (answer,) = ask([stack.site.qpu("emu0")], Kind.ESTIMATE, body, 10.0).values()
     if isinstance(answer, OpenQSEError):
         raise answer
     return answer

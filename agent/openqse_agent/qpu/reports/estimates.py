@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from openqse.errors import InternalError, LimitExceeded, OpenQSEError
-from openqse.program.circuit import Circuit
 from openqse.wire import limits
 from openqse.wire.messages import Header, Latency
 from openqse.wire.reports import EstimateQuestion
@@ -73,7 +72,7 @@ class Estimates:
 
         def estimated() -> int | OpenQSEError:
             try:
-                program = Circuit.decode(asked.program).program
+                program = asked.envelope.around(asked.program)
                 return self._executor.estimate(program, asked.shots, asked.parameter_sets)
             except OpenQSEError as error:
                 return error.at("QPU agent")

@@ -16,6 +16,7 @@ from openqse.errors import LimitExceeded, UnknownProgram
 from openqse.program.program import Program
 from openqse.wire import limits
 from openqse.wire.frames import Frame
+from openqse.wire.versions import SPOKEN
 from openqse_agent.qpu.leases import Lease
 from openqse_agent.qpu.tasks.queue import Owner
 
@@ -31,10 +32,11 @@ class Session:
     """One process that sends tasks under a lease.
 
     Attributes:
-        id: the first bytes of its tasks' ids. address: whence it spoke last.
+        id: the first bytes of its tasks' ids.
+        address, version: whence it spoke last, and in which version of the protocol.
         highest: greatest number of its tasks so far; None before the first.
         tasks, size: its unanswered tasks, and the bytes of the messages that brought them.
-        kept: answers that it has not said to have taken, by task id. kept_size: their bytes.
+        kept: answers that it has not acknowledged, by task id. kept_size: their bytes.
         process: the node and the process id there that it has said to be; None before.
         ended: that process has ended: nobody will take an answer.
     """
@@ -42,6 +44,7 @@ class Session:
     ledger: Ledger
     id: bytes
     address: Address
+    version: int = SPOKEN.newest
     highest: int | None = None
     tasks: int = 0
     size: int = 0
@@ -58,8 +61,8 @@ class Session:
     def blocked(self) -> bool:
         """Whether its tasks have to wait until it, or its job, takes results."""
         return (
-            self.kept_size >= limits.SESSION_UNTAKEN_BYTES
-            or self.ledger.kept_size >= limits.JOB_UNTAKEN_BYTES
+            self.kept_size >= limits.SESSION_UNACKNOWLEDGED_BYTES
+            or self.ledger.kept_size >= limits.JOB_UNACKNOWLEDGED_BYTES
         )
 
     def admit(self, size: int, window: int) -> None:
@@ -123,7 +126,7 @@ class Ledger:
     """What is owed under one lease; it ends with it.
 
     Attributes:
-        tasks: unanswered ones of all sessions. kept_size: bytes of all answers not taken.
+        tasks: unanswered ones of all sessions. kept_size: bytes of all answers not acknowledged.
         programs: by digest, the least recently used first.
         processes: the sessions of each process, by node and process id.
     """
@@ -215,7 +218,7 @@ class Ledger:
                 self.program_size -= len(dropped.data)
 
     def program(self, key: bytes) -> Program:
-        """A program, by its digest.
+        """The program with a digest.
 
         Raises:
             UnknownProgram: it was never sent under this lease, or was dropped since.
