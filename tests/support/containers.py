@@ -21,7 +21,7 @@ from docker.errors import DockerException, NotFound
 
 T = TypeVar("T")
 
-PROGRAMS = Path(__file__).parent / "programs"
+PROGRAMS = Path(__file__).parents[1] / "cluster" / "programs"
 USERS = ("alice", "bob")
 SERVICES = ("login", "slurmctld", "slurmdbd", "db", "qpu")
 COMPUTE = ("c1", "c2")
