@@ -225,7 +225,7 @@ class Device(Protocol):
         """QPU time that a run, or with an observable an expectation, is going to take.
 
         Args:
-            shots: of each set; of no matter where an observable is given.
+            shots: of each set; ignored with an observable.
             sets: number of sets of parameters.
 
         Returns:

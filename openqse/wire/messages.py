@@ -65,9 +65,9 @@ class Header(NamedTuple):
     Attributes:
         version: of the protocol.
         kind: a ``Kind``.
-        task: chosen by whoever asks and repeated in the answer; at most 32 bytes, so that sending
-            again is safe. Of a task it has 16: the session's, which nobody else has, and a number
-            that grows.
+        task: chosen by the sender of a request and repeated in the answer, so that sending again
+            is safe; at most 32 bytes. A task id is 16 bytes: 8 of the session, unique, and an
+            8-byte counter.
         lease: id of the lease that a task runs under; empty where none is meant.
         generation: of that lease, as its holder knows it.
         time_left: seconds until the deadline when the message was sent; 0 means none. A span and

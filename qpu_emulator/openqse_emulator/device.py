@@ -126,7 +126,7 @@ class _Slice:
         return self.chosen.method == "statevector" and not self.prepared.dense.program.collapses
 
     def alike(self, count: int) -> bool:
-        """Whether so many shots meet all states that any does, so that all take as long as they."""
+        """Whether so many shots visit every state that more would, so that more take no longer."""
         if self.chosen.method == "trajectories":
             return False
         outcomes = 1 << self.prepared.dense.program.collapses
