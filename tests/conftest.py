@@ -10,7 +10,6 @@ import pytest
 SLOW = {
     "unit/emulator": "compiles the kernels",
     "unit/test_slices.py": "compiles the kernels",
-    "unit/test_documents.py": "runs programs on the emulator",
     "unit/agent/slurm/test_slurm_client.py": "starts Slurm's commands",
     "unit/agent/test_attach.py": "starts agents",
     "unit/agent/test_attach_crashes.py": "kills processes",
