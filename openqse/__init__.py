@@ -1,5 +1,9 @@
 """Run quantum programs on the QPUs of a Slurm cluster, or on an emulator in this process."""
 
+from openqse.client.connect import connect
+from openqse.client.futures import Future, as_completed
+from openqse.client.qpu import QPU, Lease
+from openqse.client.results import BatchResult, ExpectationResult, Register, Result, Usage
 from openqse.errors import (
     AgentUnavailable,
     ArgumentError,
@@ -26,25 +30,18 @@ from openqse.errors import (
     UnsupportedInput,
 )
 from openqse.program.angle import Angle
-from openqse.program.builder import CircuitBuilder
+from openqse.program.builder import Cell, CircuitBuilder
 from openqse.program.circuit import Circuit
 from openqse.program.observable import PauliSum
-from openqse.qpu import (
-    QPU,
-    ExpectationResult,
-    Future,
-    Lease,
-    Result,
-    Usage,
-    as_completed,
-)
-from openqse.session import connect
+from openqse.program.program import Program
 
 __all__ = [
     "QPU",
     "AgentUnavailable",
     "Angle",
     "ArgumentError",
+    "BatchResult",
+    "Cell",
     "Circuit",
     "CircuitBuilder",
     "ConfigurationError",
@@ -63,9 +60,11 @@ __all__ = [
     "NotSupported",
     "OpenQSEError",
     "PauliSum",
+    "Program",
     "ProgramError",
     "ProtocolError",
     "QPUDrained",
+    "Register",
     "Result",
     "SlurmError",
     "StaleLease",

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from openqse import device
+from openqse.client.futures import Future, Request
+from openqse.client.qpu import QPU
 from openqse.errors import ArgumentError, DeadlineExceeded, OpenQSEError, TaskCancelled
-from openqse.qpu import QPU, Future, Request
 
 #: Tasks that are under way at once, at most.
 _WATERMARK = 8
@@ -51,7 +52,8 @@ class _LocalTransport:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="openqse-device")
         self._workers: set[int] = set()  # the threads' ids
         self._calls = threading.Lock()  # held for calls that the device gets one at a time
-        self._prepared: tuple[str, Any] = ("", None)
+        self._prepared: tuple[bytes, Any] = (b"", None)
+        self._preparer = device.Preparer(loaded)
         self._changed = threading.Condition()
         self._tasks: dict[bytes, _Task] = {}
 
@@ -78,16 +80,17 @@ class _LocalTransport:
     def _outcome(self, task: _Task) -> device.Outcome:
         """What the device makes of a task."""
         program, work = task.request.program, task.request.work
-        shot_size = (program.program.width + 7) // 8
+        shot_size = (program.width + 7) // 8
         if task.cancelled:
             raise TaskCancelled("the task was cancelled before it ran")
         if task.deadline is not None:
             work = replace(work, deadline=task.deadline)
         with self._calls, device.typed_errors():
             kept, prepared = self._prepared
-            if kept != program.id:
-                prepared = self._device.prepare(program.program)
-                self._prepared = program.id, prepared
+            key = self._preparer.key(program)
+            if kept != key:
+                prepared = self._preparer.prepare(program)
+                self._prepared = key, prepared
             task.handle = self._device.submit(prepared, work)
         if task.cancelled:  # while it was submitted
             self._device.cancel(task.handle)

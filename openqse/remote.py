@@ -26,6 +26,8 @@ from typing import Any
 
 import zmq
 
+from openqse.client.futures import Future, Request
+from openqse.client.qpu import QPU, Lease
 from openqse.device import Capabilities
 from openqse.errors import (
     AgentUnavailable,
@@ -37,13 +39,13 @@ from openqse.errors import (
     TaskCancelled,
     UnknownProgram,
 )
-from openqse.qpu import QPU, Future, Lease, Request, session_id
 from openqse.wire import limits
 from openqse.wire.control import Failure
 from openqse.wire.frames import Frame, bundled, decode_header, encode, send, unbundle
 from openqse.wire.leases import Hello, Ping, Welcome
 from openqse.wire.messages import Header, Kind, header
 from openqse.wire.schema import Message
+from openqse.wire.task_ids import session_id
 from openqse.wire.tasks import (
     Acknowledge,
     Cancel,
@@ -298,7 +300,7 @@ class Connection:
     def _frames(self, pending: _Pending) -> list[Frame]:
         request, uplink = pending.request, pending.uplink
         work, lease = request.work, uplink.lease
-        program = None if work.program in uplink.programs else request.program.program
+        program = None if work.program in uplink.programs else request.program
         if program is not None:
             limits.check_program(len(program.data))
         taken, uplink.taken, uplink.taken_size = uplink.taken, [], 0

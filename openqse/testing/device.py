@@ -62,11 +62,11 @@ class ScriptedDevice:
             slices=True,
         )
 
-    def prepare(self, program: circuit.Circuit) -> circuit.Circuit:
+    def prepare(self, program: Program) -> circuit.Circuit:
         self.prepared += 1
         if program.id in self.broken:
             raise ValueError("a driver's own exception")
-        return program
+        return circuit.Circuit.of(program)
 
     def _wait(self, parameters: Any, stopped: Any) -> None:
         self.runs += 1

@@ -29,7 +29,7 @@ class ScriptedSlurm:
         self.ahead = 0.0
 
     def submit(
-        self, job_id: int, licences: dict[str, int], account: str = "chem", leader: int = 0
+        self, job_id: int, licenses: dict[str, int], account: str = "chem", leader: int = 0
     ) -> None:
         self.known[job_id] = Job(
             id=job_id,
@@ -38,7 +38,7 @@ class ScriptedSlurm:
             uid=os.getuid(),
             user="alice",
             account=account,
-            licences=licences,
+            licenses=licenses,
             end_time=None,
             restart_count=0,
             leader=leader or job_id,

@@ -21,7 +21,6 @@ from openqse.device import (
     Samples,
     Scalar,
     ThreadDevice,
-    as_circuit,
 )
 from openqse.errors import ArgumentError, DeviceError, NotSupported, TaskCancelled
 from openqse.program.circuit import FORMAT, Circuit
@@ -137,7 +136,7 @@ class _Slice:
         return self.chosen.method == "statevector" and not self.prepared.dense.program.collapses
 
     def alike(self, count: int) -> bool:
-        """Whether so many shots meet all states that any does, so that all take as long as they."""
+        """Whether so many shots visit every state that more would, so that more take no longer."""
         if self.chosen.method == "trajectories":
             return False
         outcomes = 1 << self.prepared.dense.program.collapses
@@ -506,9 +505,9 @@ class Emulator:
         self._engine.close()
 
 
-def create(profile: str | None = None) -> ThreadDevice[Circuit, Prepared]:
+def create(profile: str | None = None) -> ThreadDevice[Prepared]:
     """The emulator as a device; as ``make``."""
-    return ThreadDevice(make(profile), as_circuit)
+    return ThreadDevice(make(profile))
 
 
 def make(profile: str | None = None) -> Emulator:

@@ -91,7 +91,7 @@ local tests = {
         load_script(SITE)
         accepts({ spank_job_env = { [0] = "_SLURM_SPANK_OPTION_openqse_qpu=emu0" } }, "qpu_emu0:1")
     end },
-    { "names and slots become licences", function()
+    { "names and slots become licenses", function()
         load_script(SITE)
         accepts(job("emu0"), "qpu_emu0:1")
         accepts(job("emu0:4"), "qpu_emu0:4")
@@ -104,19 +104,19 @@ local tests = {
         accepts(job("emu0", "exclusive"), "qpu_emu0:4")
         accepts(job("emu0:2,emu1,alpha", "exclusive"), "qpu_emu0:4,qpu_emu1:1,qpu_alpha:2")
     end },
-    { "the user's licences stay", function()
+    { "the user's licenses stay", function()
         load_script(SITE)
         accepts(job("emu0", nil, "matlab:2,ansys"), "matlab:2,ansys,qpu_emu0:1")
         accepts(job("emu0", nil, "not_qpu_emu0"), "not_qpu_emu0,qpu_emu0:1")
     end },
-    { "licences that do not go with --qpu are refused", function()
+    { "licenses that do not go with --qpu are refused", function()
         load_script(SITE)
         refuses(job("emu0", nil, "a:1|b:1"), "alternatives in --licenses (with '|') cannot be")
-        refuses(job("emu0", nil, "qpu_emu0:3"), "licences in --licenses stand for QPUs (qpu_emu0:3)")
+        refuses(job("emu0", nil, "qpu_emu0:3"), "licenses in --licenses stand for QPUs (qpu_emu0:3)")
         refuses(job("emu0", nil, "a, qpu_emu1"), "ask for these with --qpu alone")
         refuses(job("emu0", nil, "a;qpu_emu1"), "stand for QPUs (qpu_emu1:1)")
     end },
-    { "of a heterogeneous job the first component has the licences", function()
+    { "of a heterogeneous job the first component has the licenses", function()
         load_script(SITE)
         local function component(offset)
             local job_desc = job("emu0:2", nil, nil)

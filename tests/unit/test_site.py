@@ -48,7 +48,7 @@ def test_a_site_file_is_read_in_its_order_with_defaults(tmp_path: Path) -> None:
     assert type(loaded.qpu("emu0").billing_weight) is float
     other = loaded.qpu("b")
     assert (other.profile, other.type, other.billing_weight) == (None, "openqse", 1.0)
-    assert other.licence == "qpu_b"
+    assert other.license == "qpu_b"
 
 
 def test_an_unknown_qpu_is_answered_with_the_known_ones(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ def parser() -> argparse.ArgumentParser:
         prog="openqse",
         description="QPUs of a Slurm site: their state, queue, shares and usage; configuration and "
         "service.",
-        epilog="Exit code 0 if all is well; 1 if a QPU agent does not answer, or what was asked is "
-        "not so; 2 if it could not be done, with the reason.",
+        epilog="Exit code 0 if all is well; 1 if a QPU agent does not answer or the answer is no; "
+        "2, with the reason, if the command could not be carried out.",
     )
     made.add_argument("--version", action="version", version=f"openqse {version('openqse')}")
     made.add_argument(

@@ -229,7 +229,7 @@ class QPUAgent:
         )
 
     def _remember_usage(self) -> None:
-        """Has the usage that the journal knows of added to the shares, while tasks are served."""
+        """Loads past usage from the journal into the share tree, while tasks are served."""
         decay = decay_per_second(DEFAULT_HALF_LIFE)  # the site's is not known yet
         wall = time.time()
 

@@ -121,10 +121,10 @@ def test_a_task_that_waits_too_long_learns_by_whom_and_why(admin: Admin, qpu: op
     assert value_of(qpu.run(echo_program(), parameters=[1], shots=1, timeout=10)) == 1
 
 
-def test_slurm_holds_all_licences_until_the_resume(guarded: Stack, admin: Admin) -> None:
+def test_slurm_holds_all_licenses_until_the_resume(guarded: Stack, admin: Admin) -> None:
     admin.drain()
     (held,) = guarded.slurm.reserved.values()
-    assert (held.licences, held.end) == ({"qpu_emu0": 4}, None)
+    assert (held.licenses, held.end) == ({"qpu_emu0": 4}, None)
     admin.resume()
     assert guarded.slurm.reserved == {}
 

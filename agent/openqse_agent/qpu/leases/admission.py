@@ -207,9 +207,9 @@ class Admission:
             lease = self._leases.of_job(leader)
             if lease is None:
                 holders = [held.job_id for held in self._leases]
-                short = holder.licences[self._qpu.licence] > self._leases.free
+                short = holder.licenses[self._qpu.license] > self._leases.free
                 if short and not set(holders) <= set(others):
-                    # Slurm may have given the licences of a job that has just ended to this one
+                    # Slurm may have given the licenses of a job that has just ended to this one
                     # before its epilog was heard here: ask after those who still hold leases too.
                     self._ask_admission(job_id, [*others, *holders], began)
                     return
@@ -233,13 +233,13 @@ class Admission:
             self._end(lease, State.RELEASED, "no node joined it")
 
     def _holder(self, job: slurm.Job | None, job_id: int, body: dict[str, Any]) -> slurm.Job:
-        """The job that holds the licences, as slurmctld knows it, whatever the node was told.
+        """The job that holds the licenses, as slurmctld knows it, whatever the node was told.
 
         Raises:
             LeaseDenied: it holds no slot of this QPU, or is not whose the node says.
         """
         name = self._qpu.name
-        if job is None or not job.running or not job.licences.get(self._qpu.licence):
+        if job is None or not job.running or not job.licenses.get(self._qpu.license):
             raise LeaseDenied(
                 f"job {job_id} holds no slot of {name}",
                 layer="slurmctld",
@@ -258,7 +258,7 @@ class Admission:
             uid=job.uid,
             user=job.user,
             account=job.account,
-            slots=job.licences[self._qpu.licence],
+            slots=job.licenses[self._qpu.license],
             mode=Mode(body["mode"]),
             restart_count=body["restart_count"],
             generation=1,
@@ -282,11 +282,11 @@ class Admission:
 
     def _promised(self) -> dict[str, float]:
         """What part of the QPU each reservation in force holds."""
-        now, licence = time.time(), self._qpu.licence
+        now, license = time.time(), self._qpu.license
         return {
-            name: found.licences[licence] / self._qpu.slots
+            name: found.licenses[license] / self._qpu.slots
             for name, found in self._slurm.reservations().items()
-            if licence in found.licences and found.start <= now
+            if license in found.licenses and found.start <= now
         }
 
     def _weigh(self, answer: tuple[slurm.FairTree, dict[str, float]] | OpenQSEError) -> None:
@@ -386,7 +386,7 @@ class Admission:
         self._send(address, encode(header(Kind.PONG, head.task), answer))
 
     def _reconcile(self, ids: list[int], answer: Any) -> None:
-        """Ends leases of jobs that slurmctld says have ended, or have given their licences back,
+        """Ends leases of jobs that slurmctld says have ended, or have given their licenses back,
         and only those."""
         now = time.monotonic()
         self._asking = False
@@ -409,8 +409,8 @@ class Admission:
             if lease is None:
                 continue
             if job is not None and job.running:
-                if job.licences.get(self._qpu.licence, 0) < lease.slots:
-                    self._revoke(lease, "its job holds no longer the licences of its slots")
+                if job.licenses.get(self._qpu.license, 0) < lease.slots:
+                    self._revoke(lease, "its job holds no longer the licenses of its slots")
                     continue
                 lease.reservation = job.reservation  # the journal does not have it
                 if lease.confirm(job.end_time, job.remaining, now):

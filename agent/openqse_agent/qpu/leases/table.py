@@ -50,7 +50,7 @@ class Lease:
             without one.
         renewed_at: last heartbeat or grant, monotonic seconds.
         nodes: compute nodes whose agents have joined it.
-        jobs: the job and, of a heterogeneous one, the components that use it: Slurm gives licences
+        jobs: the job and, of a heterogeneous one, the components that use it: Slurm gives licenses
             to the first component alone.
         confirmed_at: when slurmctld last said that the job runs, monotonic seconds.
         limit_at: when the job's time limit ends as far as is known, monotonic seconds; None without
@@ -153,7 +153,7 @@ class LeaseTable:
         if lease.slots > self.free:
             raise LeaseDenied(
                 f"{lease.slots} slot(s) of {self.qpu} asked for and {self.free} of {self.slots} "
-                "free, though Slurm gave the job its licences",
+                "free, though Slurm gave the job its licenses",
                 layer="QPU agent",
                 remedy="Ask the administrator to run 'openqse site check' and 'openqse leases'",
             )

@@ -167,7 +167,7 @@ class Maintenance:
         """Has Slurm hold what it should; one such question at a time, in their order."""
         self._asking = True
         self._told_at = now
-        wanted = self._windows.reservations({self._qpu.licence: self._qpu.slots})
+        wanted = self._windows.reservations({self._qpu.license: self._qpu.slots})
         waiting, self._waiting = self._waiting, []
 
         def told(answer: Any) -> None:

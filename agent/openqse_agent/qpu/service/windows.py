@@ -113,10 +113,10 @@ class Windows:
         kept = tuple(w for w in self.all if w.end is None or w.end > now)
         return self if kept == self.all else replace(self, all=kept)
 
-    def reservations(self, licences: Mapping[str, int]) -> dict[str, Reservation]:
+    def reservations(self, licenses: Mapping[str, int]) -> dict[str, Reservation]:
         """What Slurm is to hold for these windows, by name.
 
-        Slurm takes no two reservations of the same licences at one time, so windows that overlap
+        Slurm takes no two reservations of the same licenses at one time, so windows that overlap
         or touch share one.
         """
         spans: list[tuple[float, float | None]] = []
@@ -128,7 +128,7 @@ class Windows:
             else:
                 spans.append((window.start, window.end))
         return {
-            name: Reservation(name, licences, start, end)
+            name: Reservation(name, licenses, start, end)
             for start, end in spans
             for name in [f"{_PREFIX}{self.qpu}_{int(start)}"]
         }
@@ -154,7 +154,7 @@ def differences(
 def _same(wanted: Reservation, held: Reservation) -> bool:
     """Whether they agree; the start is in the name, and lies later in one that was made late."""
     ends = (wanted.end and int(wanted.end), held.end and int(held.end))
-    return dict(wanted.licences) == dict(held.licences) and ends[0] == ends[1]
+    return dict(wanted.licenses) == dict(held.licenses) and ends[0] == ends[1]
 
 
 def _qpu_of(reservation: str) -> str | None:

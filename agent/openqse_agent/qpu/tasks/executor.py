@@ -242,7 +242,7 @@ class Executor:
 
     def expected_qpu_time(self, task: Task) -> float | None:
         """Seconds of QPU time that a task is going to take, if that is known."""
-        prepared = self._programs.get(task.work.program)
+        prepared = self._programs.get(task.program)
         if prepared is None or prepared.qpu_time is None:
             return None
         return prepared.qpu_time * (shots_of(task.work) - task.shots_done)
@@ -329,7 +329,7 @@ class Executor:
         return self._dispatch.next(self._clock.monotonic())
 
     def _is_short(self, task: Task) -> bool:
-        prepared = self._programs.get(task.work.program)
+        prepared = self._programs.get(task.program)
         return prepared is not None and prepared.expected(task.work) < _SHORT
 
     def _run(self, task: Task, most: float) -> None:
@@ -338,7 +338,7 @@ class Executor:
         Args:
             most: seconds that several may take.
         """
-        prepared = self._programs.get(task.work.program)
+        prepared = self._programs.get(task.program)
         with self._lock:
             batch = self._dispatch.begin(task, prepared, most, self._clock.monotonic())
             if self._depth > 1:

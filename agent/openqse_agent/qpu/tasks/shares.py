@@ -30,8 +30,8 @@ class ShareRow:
 
     Attributes:
         raw_usage: decayed QPU time, seconds.
-        level_fs: norm_shares / norm_usage, above 1 for whom has used less than its share; None
-            (infinite) without usage.
+        level_fs: norm_shares / norm_usage, above 1 for those who have used less than their share;
+            None (infinite) without usage.
     """
 
     account: str

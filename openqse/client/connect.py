@@ -6,8 +6,8 @@ import os
 
 from openqse import device as devices
 from openqse import local, remote
+from openqse.client.qpu import QPU
 from openqse.errors import NoLease
-from openqse.qpu import QPU
 
 
 def connect(name: str | None = None, *, timeout: float = 10.0) -> QPU:

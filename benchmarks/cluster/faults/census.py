@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from containers import COMPUTE, Cluster
+from tests.support.containers import COMPUTE, Cluster
 
 #: Threads in which a QPU agent asks slurmctld; they are made as they are needed, and stay.
 _ASKING = 4

@@ -9,13 +9,12 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from containers import Cluster, Late, until
-from jobs import START, Jobs, python
-
-from faults import census
-from faults.audit import Charge, Fault, Rank, Verdict, audit, parse
-from faults.inject import ACTIONS, JOURNAL, LEASE_TTL, Scene, prepared
-from faults.plan import KINDS, RANKS, USERS, Layout, Plan
+from benchmarks.cluster.faults import census
+from benchmarks.cluster.faults.audit import Charge, Fault, Rank, Verdict, audit, parse
+from benchmarks.cluster.faults.inject import ACTIONS, JOURNAL, LEASE_TTL, Scene, prepared
+from benchmarks.cluster.faults.plan import KINDS, RANKS, USERS, Layout, Plan
+from tests.support.containers import Cluster, Late, until
+from tests.support.jobs import START, Jobs, python
 
 #: Seconds until nothing is left of what has ended.
 GONE = LEASE_TTL + 5.0

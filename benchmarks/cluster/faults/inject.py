@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from containers import COMPUTE, Cluster, until
-from jobs import Jobs
-
-from faults.audit import Rank
+from benchmarks.cluster.faults.audit import Rank
+from tests.support.containers import COMPUTE, Cluster, until
+from tests.support.jobs import Jobs
 
 #: Seconds without a heartbeat after which a lease is checked: short, so that faults outlast it.
 LEASE_TTL = 5.0

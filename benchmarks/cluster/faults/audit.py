@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from faults.plan import KINDS
+from benchmarks.cluster.faults.plan import KINDS
 
 #: What sinfo says of a node to which Slurm gives no jobs; a sign after it says, for one, that the
 #: node does not answer.

@@ -9,7 +9,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from containers import Cluster
+from tests.support.containers import Cluster
 
 QSTONE = "qstone==0.4.1"
 #: Installed without dependencies: it asks for releases of NumPy and pyGSTi that the cluster's

@@ -13,11 +13,10 @@ import sys
 import time
 from collections import Counter
 
-from containers import NotUp, with_programs
-
-from faults.audit import Recovery, Verdict, percentile
-from faults.drive import Stage
-from faults.plan import KINDS, plan
+from benchmarks.cluster.faults.audit import Recovery, Verdict, percentile
+from benchmarks.cluster.faults.drive import Stage
+from benchmarks.cluster.faults.plan import KINDS, plan
+from tests.support.containers import NotUp, with_programs
 
 SEEDS, QUICK = 500, 5
 #: Findings of one kind that are printed for a seed.

@@ -19,10 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from containers import Cluster, NotUp, with_programs
-from jobs import START, Jobs
-
-from sharing import qstone
+from benchmarks.cluster.sharing import qstone
+from tests.support.containers import Cluster, NotUp, with_programs
+from tests.support.jobs import START, Jobs
 
 QPU = "emu0"
 USER = "alice"

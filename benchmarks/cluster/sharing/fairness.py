@@ -21,11 +21,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import matplotlib as mpl
-from containers import Cluster, NotUp, until, with_programs
-from jobs import START, Jobs, python
 from matplotlib.figure import Figure
 
-from sharing.figures import jain, percentile, share_error
+from benchmarks.cluster.sharing.figures import jain, percentile, share_error
+from tests.support.containers import Cluster, NotUp, until, with_programs
+from tests.support.jobs import START, Jobs, python
 
 QPU = "emu0"
 WEIGHTS = {"chem": 3.0, "ml": 1.0}

@@ -21,7 +21,7 @@ from docker.errors import DockerException, NotFound
 
 T = TypeVar("T")
 
-PROGRAMS = Path(__file__).parent / "programs"
+PROGRAMS = Path(__file__).parents[1] / "cluster" / "programs"
 USERS = ("alice", "bob")
 SERVICES = ("login", "slurmctld", "slurmdbd", "db", "qpu")
 COMPUTE = ("c1", "c2")
@@ -351,7 +351,7 @@ class Cluster:
         return dict(line.split() for line in lines)
 
     def left_behind(self) -> list[str]:
-        """What is in use: jobs, leases, licences, nodes, job directories, users' processes."""
+        """What is in use: jobs, leases, licenses, nodes, job directories, users' processes."""
         asked = [
             self.start(command)
             for command in (

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from containers import Cluster, Command, Output, json_lines, until
+from tests.support.containers import Cluster, Command, Output, json_lines, until
 
 #: Seconds in which a job on a free cluster starts; generous, for machines that do more than this.
 START = 45.0
