@@ -9,8 +9,8 @@ import random
 import time
 from dataclasses import dataclass
 
-from openqse_agent.qpu.queue import FairQueue, Owner
-from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.qpu.tasks.queue import FairQueue, Owner
+from openqse_agent.qpu.tasks.shares import ShareTree
 from openqse_agent.slurm.client import AccountShare
 
 DECISIONS = 5000

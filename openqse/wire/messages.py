@@ -59,7 +59,6 @@ SESSION_KINDS = TASK_KINDS | {
     Kind.RESYNCED,
     Kind.ACKNOWLEDGE,
     Kind.RESULT,
-    Kind.BUNDLE,
 }
 
 
@@ -76,9 +75,9 @@ class Header(NamedTuple):
     Attributes:
         version: of the protocol, in which the message is written.
         kind: a ``Kind``.
-        task: chosen by whoever asks and repeated in the answer; at most 32 bytes. The id of a task
-            has 16: 8 of its session, drawn at random, and an 8-byte counter, big-endian. So a task
-            may be sent again and counts once.
+        task: chosen by the sender of a request and repeated in the answer; at most 32 bytes. A
+            task id has 16: 8 of its session, drawn at random, and an 8-byte counter, big-endian.
+            So a task may be sent again and counts once.
         lease: id of the lease that a task runs under; empty where none is meant.
         generation: of that lease, as its holder knows it.
         time_left: seconds until the deadline when the message was sent; 0 means none. A span and

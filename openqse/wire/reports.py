@@ -13,6 +13,7 @@ from openqse.wire import limits
 from openqse.wire.bounds import Count, JobId, Many, Name, Raw, Real, Seconds, Text, Whole, Words
 from openqse.wire.leases import Generation, LeaseId, Mode, Slots
 from openqse.wire.messages import Kind, Latency
+from openqse.wire.programs import ProgramEnvelope
 from openqse.wire.schema import Message
 
 #: Rows of a report of the queue: what a message and its reader can take.
@@ -308,12 +309,14 @@ class EstimateQuestion(Question[EstimateReport]):
     """What would a task take, and when would it start, if it came now?
 
     Attributes:
+        program, envelope: the program's bytes, and the rest of it.
         account, user: whose task it would be.
     """
 
     kind: ClassVar = Kind.ESTIMATE
     answer: ClassVar = EstimateReport
     program: Annotated[bytes, Raw(0, limits.MAX_MESSAGE_BYTES)]
+    envelope: ProgramEnvelope
     shots: Count
     parameter_sets: Count
     account: Name

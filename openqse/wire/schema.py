@@ -19,6 +19,7 @@ from openqse.errors import ProtocolError
 from openqse.wire.bounds import Many, Real, Text, Unexpected, Whole
 from openqse.wire.frames import Frame, decode_body, encode
 from openqse.wire.messages import Kind, header
+from openqse.wire.versions import SPOKEN
 
 Reader = Callable[[Any], Any]
 
@@ -55,16 +56,16 @@ def _reader(hint: Any, most: int | None = None) -> Reader:
         (kind,) = (each for each in inner if each is not NoneType)
         return _optional(_reader(kind))
     if origin is tuple:
-        kind, rest = inner
-        if rest is Ellipsis:
-            return _list(_reader(kind), most)
-    elif isinstance(origin, type) and issubclass(origin, Mapping):
+        if inner[-1] is Ellipsis:
+            return _list(_reader(inner[0]), most)
+        return _sequence([_reader(each) for each in inner])
+    if isinstance(origin, type) and issubclass(origin, Mapping):
         return _map(_reader(inner[0]), _reader(inner[1]), most)
-    elif isinstance(hint, type) and issubclass(hint, StrEnum):
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
         return _one_of(hint)
-    elif is_dataclass(hint) and isinstance(hint, type):
+    if is_dataclass(hint) and isinstance(hint, type):
         return _record(hint).read
-    elif hint in _SIMPLE:
+    if hint in _SIMPLE:
         return _SIMPLE[hint]
     raise TypeError(f"no message can carry a {hint!r}")
 
@@ -104,6 +105,21 @@ def _list(read: Reader, most: int | None) -> Reader:
     return read_list
 
 
+def _sequence(readers: Sequence[Reader]) -> Reader:
+    def read_sequence(value: Any) -> tuple[Any, ...]:
+        if type(value) is not list or len(value) != len(readers):
+            raise Unexpected(f"a list of {len(readers)}", value)
+        made = []
+        for place, (read, each) in enumerate(zip(readers, value, strict=True)):
+            try:
+                made.append(read(each))
+            except Unexpected as error:
+                raise error.within(f"[{place}]") from None
+        return tuple(made)
+
+    return read_sequence
+
+
 def _map(read_key: Reader, read: Reader, most: int | None) -> Reader:
     def read_map(value: Any) -> dict[Any, Any]:
         if type(value) is not dict or (most is not None and len(value) > most):
@@ -119,8 +135,8 @@ def _map(read_key: Reader, read: Reader, most: int | None) -> Reader:
     return read_map
 
 
-class _Record:
-    """Reads and writes the dataclass ``made`` as a map."""
+class Record:
+    """Reads and writes the frozen dataclass ``made`` as a map of its fields."""
 
     def __init__(self, made: type[Any]) -> None:
         self._made = made
@@ -130,6 +146,7 @@ class _Record:
         ]
 
     def read(self, body: Any) -> Any:
+        """Raises Unexpected, which says where, unless a map can be read."""
         if not isinstance(body, Mapping):
             raise Unexpected("a map", body)
         values = {}
@@ -146,6 +163,7 @@ class _Record:
         return self._made(**values)
 
     def write(self, record: Any) -> dict[str, Any]:
+        """The fields that have not their defaults, as plain values."""
         return {
             name: _plain(value)
             for name, _, default in self._fields
@@ -153,13 +171,13 @@ class _Record:
         }
 
 
-_records: dict[type[Any], _Record] = {}
+_records: dict[type[Any], Record] = {}
 
 
-def _record(made: type[Any]) -> _Record:
+def _record(made: type[Any]) -> Record:
     record = _records.get(made)
     if record is None:
-        record = _records[made] = _Record(made)
+        record = _records[made] = Record(made)
     return record
 
 
@@ -200,11 +218,18 @@ class Message:
         lease: str = "",
         generation: int = 0,
         time_left: float = 0.0,
-        buffers: Sequence[Frame] = (),
+        version: int = SPOKEN.newest,
     ) -> list[Frame]:
-        """The whole message; for the other arguments see ``Header``."""
-        head = header(self.kind, task, lease=lease, generation=generation, time_left=time_left)
-        return encode(head, self.body() or None, buffers)
+        """The whole message; arguments as in ``Header``."""
+        head = header(
+            self.kind,
+            task,
+            lease=lease,
+            generation=generation,
+            time_left=time_left,
+            version=version,
+        )
+        return encode(head, self.body() or None)
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> Self:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from openqse_agent.config import QPUConfig
-from openqse_agent.qpu.queue import FairQueue, FifoQueue, Owner
-from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, ShareTree
+from openqse_agent.qpu.tasks.queue import FairQueue, FifoQueue, Owner
+from openqse_agent.qpu.tasks.shares import DEFAULT_HALF_LIFE, ShareTree
 from openqse_agent.slurm.client import AccountShare
 
 _AGENT = QPUConfig()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from containers import Cluster, until
-from jobs import START, Jobs, python
+
+from tests.support.containers import Cluster, until
+from tests.support.jobs import START, Jobs, python
 
 
 @pytest.mark.parametrize("second", ["alice", "bob"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from jobs import Jobs, python
+
+from tests.support.jobs import Jobs, python
 
 
 @pytest.mark.parametrize(

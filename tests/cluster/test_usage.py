@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 
-from containers import Cluster, until
-from jobs import START, Jobs, python
-
-from conftest import UsageBefore, raw_usage
+from tests.support.accounting import UsageBefore, raw_usage
+from tests.support.containers import Cluster, until
+from tests.support.jobs import START, Jobs, python
 
 
 def test_a_thousand_tasks_from_two_nodes(jobs: Jobs, cluster: Cluster) -> None:

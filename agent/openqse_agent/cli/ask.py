@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 import zmq
@@ -74,8 +75,10 @@ def ask(
             socket = sockets[qpu.name] = context.socket(zmq.DEALER)
             pair.use(socket, keys.of_qpu(qpu))
             socket.connect(qpu.endpoint)
-            socket.send_multipart([b"", *encode(header(kind), body)])
             poller.register(socket, zmq.POLLIN)
+            # A handshake that was refused before this line leaves nobody to send to, for ever.
+            with suppress(zmq.Again):
+                socket.send_multipart([b"", *encode(header(kind), body)], zmq.NOBLOCK)
         deadline = time.monotonic() + timeout
         waiting = dict(sockets)
         while waiting and (left := deadline - time.monotonic()) > 0:

@@ -39,24 +39,25 @@ from openqse_agent.cli.table import print_table, texts
 _DRAIN = """\
 Takes a QPU out of service, now or at a planned time. From then on
 
-- no task is started. Those that run end and give their results; the others wait until the QPU is
-  back, their timeout passes or their job ends: nobody's work is thrown away. The error of one that
-  waited too long says that the QPU was drained, by whom and why;
-- Slurm starts no new job with this QPU: it reserves its licenses, and jobs wait for them
+- no task is started. Running tasks end and give their results. The others wait until the QPU is
+  back, their timeout passes or their job ends: nobody's work is thrown away. A task that waited too
+  long gets an error that says that the QPU was drained, by whom and why;
+- Slurm starts no new job with this QPU: its licenses are reserved, and jobs wait for them
   (Reason=Licenses). Jobs whose time limit would reach into a planned window wait too.
 
-It holds until 'openqse qpu resume', or as long as --for says, whatever is restarted meanwhile.
-'openqse qpu list' shows it to everybody. To end running jobs as well, use Slurm's own commands.
+The drain lasts until 'openqse qpu resume', or as long as --for says, even if agents or Slurm are
+restarted. 'openqse qpu list' shows it to everybody. To end running jobs as well, use Slurm's own
+commands.
 
-Administrators alone may drain: root on the host of the QPU's agent, or whoever has a key
-that is authorised there ('openqse-keys admin')."""
+Only administrators may drain: root on the host of the QPU's agent, and holders of a key that is
+authorised there ('openqse-keys admin')."""
 
 _DRAIN_EXAMPLES = """\
 openqse qpu drain emu0 --reason "laser locked out"
 openqse qpu drain emu0 --reason calibration --start 2027-01-31T08:00 --for 2h"""
 _RESUME_EXAMPLES = """\
 openqse qpu resume emu0
-openqse qpu resume emu0 --start 2027-01-31T08:00    # takes that planned window back"""
+openqse qpu resume emu0 --start 2027-01-31T08:00    # cancels that planned window"""
 
 _COLUMNS = texts("qpu", "state", "start", "end", "by", "reason")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -73,7 +74,7 @@ def add_parser(commands: Commands) -> None:
         actions,
         "drain",
         _drain,
-        help="start no more tasks and jobs, now or at a planned time",
+        help="stop starting tasks and jobs, now or at a planned time",
         description=_DRAIN,
         examples=_DRAIN_EXAMPLES,
     )
@@ -85,22 +86,22 @@ def add_parser(commands: Commands) -> None:
         "--start",
         type=_instant,
         metavar="TIME",
-        help="begin then, such as 2027-01-31T08:00, in this host's time (default: now)",
+        help="when it begins, such as 2027-01-31T08:00, in this host's time (default: now)",
     )
     parser.add_argument(
         "--for",
         dest="seconds",
         type=_span,
         metavar="SPAN",
-        help="end after this long, such as 90s, 30m, 2h or 1d (default: when resumed)",
+        help="how long it lasts, such as 90s, 30m, 2h or 1d (default: until resumed)",
     )
 
     parser = add_command(
         actions,
         "resume",
         _resume,
-        help="take a QPU back into service, or a planned window back",
-        description="Ends a drain, or takes back a planned window. Queued tasks and jobs go on.",
+        help="take a QPU back into service, or cancel a planned window",
+        description="Ends a drain, or cancels a planned window. Queued tasks and jobs go on.",
         examples=_RESUME_EXAMPLES,
     )
     _add_change(parser)
@@ -109,7 +110,7 @@ def add_parser(commands: Commands) -> None:
         "--start",
         type=_instant,
         metavar="TIME",
-        help="take back the window that was planned to start then (default: what is in force)",
+        help="cancel the window planned to start at this time (default: end the drain in force)",
     )
 
     parser = add_command(
@@ -132,8 +133,8 @@ def _add_change(parser: argparse.ArgumentParser) -> None:
         "--key",
         type=Path,
         metavar="FILE",
-        help="secret key that shows who you are (default: the administrators' or, on its host, the "
-        f"QPU's own in {config.AgentConfig().keys})",
+        help="secret key that proves who you are (default: the administrators' key or, on the "
+        f"QPU's host, the QPU's own, in {config.AgentConfig().keys})",
     )
     add_json(parser)
     add_site(parser)
@@ -144,13 +145,15 @@ def _instant(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time like 2027-01-31T08:00") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time such as 2027-01-31T08:00"
+        ) from None
 
 
 def _span(text: str) -> float:
     match = re.fullmatch(r"([0-9]{1,8})([smhd])", text)
     if match is None or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no span like 90s, 30m, 2h or 1d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a span such as 90s, 30m, 2h or 1d")
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -164,7 +167,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _change(wanted: Question[ServiceReport], arguments: argparse.Namespace) -> int:
-    """0 if it is done; 1 if it is, but Slurm does not know yet."""
+    """Returns 0 if it is done; 1 if it is done but Slurm does not know yet."""
     qpu = sites.load(arguments.site).qpu(arguments.qpu)
     pair = keys.Pair.read(arguments.key) if arguments.key else _own_pair(qpu)
     answer = inquire([qpu], wanted, arguments.timeout, pair)[qpu.name]
@@ -179,7 +182,7 @@ def _change(wanted: Question[ServiceReport], arguments: argparse.Namespace) -> i
         print(f"{qpu.name} takes tasks and jobs; no window is planned")
     if answer.slurm_error:
         print(
-            f"openqse qpu: done, but Slurm does not know yet; the QPU agent goes on telling it: "
+            f"openqse qpu: done, but Slurm does not know yet; the QPU agent keeps trying: "
             f"{answer.slurm_error}",
             file=sys.stderr,
         )

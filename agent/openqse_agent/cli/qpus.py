@@ -39,18 +39,18 @@ _LAYOUT = Layout(
     ),
 )
 _DESCRIPTION = """\
-One line for each QPU, as sinfo has for partitions. 'openqse status' is short for it.
+One line for each QPU, as sinfo has one for each partition. 'openqse status' is the same command.
 
-FREE are slots that no lease holds, TASKS those that wait in its queue; BUSY says whether its device
-has work, and REASON why a QPU does not serve:
+FREE counts slots that no lease holds, TASKS the tasks in the queue. BUSY says whether the device
+has work, REASON why a QPU does not serve. STATE is one of
 
   up            it runs tasks
-  draining      drained, and the last task runs still
+  draining      drained, but the last task still runs
   drained       it starts no task until 'openqse qpu resume' or the end of the window
-  offline       its device says that it cannot run anything
-  unreachable   its agent gives no report
+  offline       its device reports that it cannot run anything
+  unreachable   its agent does not answer
 
-Exit code 0 if all agents gave a report, 1 if not."""
+Exit code 0 if all agents answered, 1 if not."""
 _EXAMPLES = """\
 openqse qpu list
 openqse qpu list emu0 -i 5                      # again every five seconds
@@ -87,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def row_of(qpu: SiteQPU, answer: StatusReport | OpenQSEError) -> Row:
-    """What an agent reports with the QPU's ``state``, or that it gives no report."""
+    """An agent's report with the QPU's ``state`` added, or a row that says it is unreachable."""
     if isinstance(answer, OpenQSEError):
         return {
             "qpu": qpu.name,

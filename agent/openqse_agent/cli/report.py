@@ -1,4 +1,4 @@
-"""`openqse leases`, `queue` and `share`: rows that the QPU agents give."""
+"""`openqse leases`, `queue` and `share`: tables of what the QPU agents report."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ _QUEUE = Layout(
     texts("task", "session"),
 )
 _QUEUE_DESCRIPTION = """\
-One line for each task, as squeue has for jobs: what runs, then what waits, in the order in which it
-is to start.
+One line for each task, as squeue has one for each job: first the running tasks, then the waiting
+ones in the order in which they will start.
 
-START is the estimated time until then, QPU_TIME what the task is expected to take. An estimate
-knows the tasks that are here and what their programs took last; later interactive tasks, and
-accounts with a better claim, may come in between. Parked tasks wait until their process takes its
-results."""
+START is the estimated time until the task starts, QPU_TIME its expected QPU time. Estimates go by
+the tasks queued now and by how long their programs took last time. Interactive tasks that arrive
+later, and accounts that are further below their share, may still come first. Parked tasks wait
+until their process has taken its results."""
 _QUEUE_EXAMPLES = """\
 openqse queue --me
 openqse queue emu0 -i 2                        # again every two seconds
@@ -88,11 +88,11 @@ _SHARE = Layout(
     texts("parent"),
 )
 _SHARE_DESCRIPTION = """\
-The fair tree as sshare has it, in QPU time: each account, and below it its users.
+The fair tree, as sshare shows it, in QPU time: each account, and below it its users.
 
-Normalised shares and usage refer to the siblings; usage is QPU time that decays with Slurm's
-half-life. LEVEL_FS is above 1 for whom has used less than its share, 'inf' for whom has used
-nothing. TASKS are those that wait."""
+Shares and usage are normalised among siblings. Usage is QPU time and decays with Slurm's half-life.
+LEVEL_FS is above 1 for those who have used less than their share, and 'inf' for those who have used
+nothing. TASKS counts waiting tasks."""
 _SHARE_EXAMPLES = """\
 openqse share emu0
 openqse share -A chem
@@ -101,10 +101,10 @@ openqse share --json | jq '.[] | select(.tasks > 0)'"""
 
 @dataclass(frozen=True)
 class _Report:
-    """A question, whose answer has its rows under the name of the question's kind, and its command.
+    """A question and its command. The answer has its rows under the name of the question's kind.
 
     Attributes:
-        shown: makes of the rows what a table prints.
+        shown: turns the rows into those that a table prints.
     """
 
     question: Question[Any]
@@ -132,14 +132,14 @@ def add_parser(commands: Commands) -> None:
         _Report(
             QueueQuestion(),
             _QUEUE,
-            "the tasks of the QPUs, in the order in which they are to run",
+            "the tasks of the QPUs, in the order in which they will run",
             _QUEUE_DESCRIPTION,
             _QUEUE_EXAMPLES,
         ),
         _Report(
             ShareQuestion(),
             _SHARE,
-            "shares of the QPU time, and who used how much of it lately",
+            "shares of the QPU time, and who used how much recently",
             _SHARE_DESCRIPTION,
             _SHARE_EXAMPLES,
             shown=_tree,
@@ -167,18 +167,18 @@ def add_parser(commands: Commands) -> None:
 def add_filters(parser: argparse.ArgumentParser, job: bool = True) -> None:
     """Adds ``--user``, ``--me``, ``--account`` and, where rows have jobs, ``--job``."""
     whose = parser.add_mutually_exclusive_group()
-    whose.add_argument("-u", "--user", metavar="NAME", help="only this user's")
-    whose.add_argument("--me", action="store_true", help="only one's own")
-    parser.add_argument("-A", "--account", metavar="NAME", help="only this account's")
+    whose.add_argument("-u", "--user", metavar="NAME", help="show only this user's")
+    whose.add_argument("--me", action="store_true", help="show only your own")
+    parser.add_argument("-A", "--account", metavar="NAME", help="show only this account's")
     if job:
-        parser.add_argument("-j", "--job", type=int, metavar="ID", help="only this job's")
+        parser.add_argument("-j", "--job", type=int, metavar="ID", help="show only this job's")
 
 
 def accepts(arguments: argparse.Namespace) -> Callable[[Row], bool]:
-    """Whether a row is one that the options of ``add_filters`` let through.
+    """Whether a row passes the options of ``add_filters``.
 
     Raises:
-        ArgumentError: whoever asks for their own has no name.
+        ArgumentError: ``--me`` is given and the user has no name.
     """
     given = {
         "user": own_name() if arguments.me else arguments.user,
@@ -202,8 +202,8 @@ def _run(report: _Report, arguments: argparse.Namespace) -> int:
         rows += map(asdict, told)
         if isinstance(report.question, QueueQuestion) and len(told) == MOST_ROWS:
             print(
-                f"openqse {name}: {qpu} may have more tasks than the first {MOST_ROWS}, "
-                "which are all that is looked at",
+                f"openqse {name}: {qpu} may have more tasks than the first {MOST_ROWS}; only "
+                "those are looked at",
                 file=sys.stderr,
             )
     shown = rows if arguments.json else report.shown(rows)

@@ -1,4 +1,4 @@
-"""`openqse site`: what Slurm must be told of the site file, and whether it was."""
+"""`openqse site`: renders the site file for Slurm, and checks that Slurm agrees with it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ _MADE = "made by 'openqse site render' from the site file; do not edit"
 
 
 _RENDER = """\
-Writes what Slurm must be told of the site's QPUs: lines for slurm.conf (licenses, TRES, billing)
-and the table that job_submit.lua reads. Each file is replaced as a whole."""
+Writes Slurm's view of the site's QPUs: lines for slurm.conf (licenses, TRES, billing) and the table
+that job_submit.lua reads. Each file is replaced as a whole."""
 _CHECK = """\
-Says whether the rendered files, slurmctld and the QPU agents agree with the site file, and what to
-do if not. Exit code 0 if all do, 1 if not."""
+Compares the rendered files, slurmctld and the QPU agents with the site file, and says what to do
+where they differ. Exit code 0 if all agree, 1 if not."""
 
 
 def add_parser(commands: Commands) -> None:
     """Adds the command group."""
-    actions = add_group(commands, "site", "ACTION", help="the site file and what Slurm knows of it")
+    actions = add_group(
+        commands, "site", "ACTION", help="the site file and what Slurm knows of its QPUs"
+    )
     parser = add_command(
         actions,
         "render",
@@ -212,7 +214,7 @@ def _slurmctld(site: Site) -> list[Finding]:
 
 
 def _lost(slurm_conf: Path, in_force: Mapping[str, Collection[str]]) -> list[Finding]:
-    """Whether what the site's own lines name is in force: of several with one key the last is."""
+    """Names of the site's own lines that are not in force: the last line of a key wins."""
     try:
         text = slurm_conf.read_text()
     except OSError:  # configless: what slurmctld says is all there is

@@ -22,8 +22,8 @@ from openqse_agent.cli.report import accepts, add_filters
 from openqse_agent.cli.table import Column, Layout, Row, numbers, seconds, texts
 
 _DESCRIPTION = """\
-What was charged, by job, as sacct has it, or summed up by user or account: tasks that gave a
-result, their shots, the QPU time that they took, and for how long they waited, all together."""
+What was charged, for each job, as sacct shows it, or summed by user or account: the tasks that gave
+a result, their shots, their QPU time, and how long they waited in total."""
 _EXAMPLES = """\
 openqse usage --job 1234
 openqse usage --by account emu0

@@ -30,11 +30,10 @@ from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.clock import SYSTEM, Clock
 from openqse_agent.poller import Poller
-from openqse_agent.qpu.accounting import Accounting
 from openqse_agent.qpu.addresses import Address, origin
-from openqse_agent.qpu.charging import Charging
+from openqse_agent.qpu.charges.commit import GroupCommit
+from openqse_agent.qpu.charges.writeback import Accounting
 from openqse_agent.qpu.credentials import credentials
-from openqse_agent.qpu.executor import Executor
 from openqse_agent.qpu.journal.database import Journal
 from openqse_agent.qpu.journal.settling import Settling
 from openqse_agent.qpu.leases import service as leases
@@ -46,10 +45,12 @@ from openqse_agent.qpu.questions import Questions
 from openqse_agent.qpu.reports.service import MOST_WAITING, Reports, Sources
 from openqse_agent.qpu.service import maintenance
 from openqse_agent.qpu.service.maintenance import Maintenance, load
-from openqse_agent.qpu.shares import ShareTree
 from openqse_agent.qpu.tasks import intake
+from openqse_agent.qpu.tasks.executor import Executor
 from openqse_agent.qpu.tasks.intake import Intake
 from openqse_agent.qpu.tasks.policies import QUEUES
+from openqse_agent.qpu.tasks.shares import ShareTree
+from openqse_agent.qpu.tasks.task import Task
 from openqse_agent.qpu.tasks.weights import Weights
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
@@ -67,7 +68,7 @@ class QPUAgent:
         self,
         config: configuration.AgentConfig,
         qpu: SiteQPU,
-        driver: device.Device,
+        driver: device.Device[Any, Any],
         client: slurm.SlurmClient,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -89,7 +90,7 @@ class QPUAgent:
         self._leases = LeaseTable(qpu.name, qpu.slots, self._journal.restore(clock.monotonic()))
         self._settling = Settling(self._journal)
         self._accounting = Accounting(qpu.name, self._journal, client, self._slurm.ask)
-        self._open_queue(config.qpu, driver)
+        self._open_queue(config.qpu, driver, clock)
         self._maintenance = Maintenance(
             qpu,
             windows,
@@ -105,12 +106,21 @@ class QPUAgent:
         self._lease_service = self._open_leases(client, driver, clock)
         self._reports = self._open_reports(driver, clock)
 
-    def _open_queue(self, config: configuration.QPUConfig, driver: device.Device) -> None:
+    def _open_queue(
+        self, config: configuration.QPUConfig, driver: device.Device[Any, Any], clock: Clock
+    ) -> None:
         self._shares = ShareTree()
         self._queue = QUEUES[config.policy](self._shares, config)
-        self._charging = Charging(self._journal)
+        self._charging: GroupCommit[Task] = GroupCommit(self._journal)
         self._executor = Executor(
-            driver, self._charging, config.programs, self._queue, config.slice
+            driver,
+            self._charging,
+            config.programs,
+            self._queue,
+            config.slice,
+            self._qpu.name,
+            config.watermark,
+            clock,
         )
         self._poller.watch(self._charging.ready, self._charged)
 
@@ -127,7 +137,7 @@ class QPUAgent:
         )
 
     def _open_leases(
-        self, client: slurm.SlurmClient, driver: device.Device, clock: Clock
+        self, client: slurm.SlurmClient, driver: device.Device[Any, Any], clock: Clock
     ) -> LeaseService:
         weights = Weights(self._shares, self._queue, self._executor)
         weights.remember(self._journal, self._slurm.ask, clock)
@@ -144,7 +154,7 @@ class QPUAgent:
             set_shares=weights.set,
         )
 
-    def _open_reports(self, driver: device.Device, clock: Clock) -> Reports:
+    def _open_reports(self, driver: device.Device[Any, Any], clock: Clock) -> Reports:
         sources = Sources(
             self._qpu,
             driver,
@@ -186,7 +196,7 @@ class QPUAgent:
 
     def _turn(self) -> None:
         self._executor.turn()
-        for task, outcome in self._charging.turn(busy=self._executor.waits_for_turn):
+        for task, outcome, _ in self._charging.turn(busy=self._executor.waits_for_turn):
             self._intake.answer(task, outcome)
         self._intake.send_results()
 

@@ -411,6 +411,8 @@ class AnyHistory(RuleBasedStateMachine):
         """In the end all is quiet, and everything agrees."""
         self.settle()
         assert self.waiting == set()
+        self.wait(0.2)  # what the disk did not take is recorded now
+        self.settle()
         for node in self.holds:
             self.beat(node)
         self.settle()

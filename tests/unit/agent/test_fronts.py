@@ -197,7 +197,7 @@ def test_a_process_that_says_it_has_taken_what_it_does_not_read_fills_no_memory(
     context: zmq.Context[Any] = zmq.Context()
     liar = Raw(stack, context, b"session0", unread=1)
     for number in range(400):
-        liar.run(number, SMALL, shots=10_000, taken=[number - 1] if number else [])
+        liar.run(number, SMALL, shots=10_000, acknowledged=[number - 1] if number else [])
         eventually(lambda number=number: charged(stack) == number + 1)
     runs()
     heard = 0

@@ -195,6 +195,7 @@ def test_a_batch_that_no_log_could_hold_is_refused(path: Path) -> None:
     assert log_of(path).stat().st_size == chargelog.SIZE
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_charges_in_the_log_until_that_is_full_too(path: Path) -> None:
     journal = Journal(path)
     pages = journal._db.execute("PRAGMA page_count").fetchone()[0]

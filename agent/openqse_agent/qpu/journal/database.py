@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,9 +82,6 @@ class JobUsage:
     shots: int
     qpu_time_ns: int
     waited_ns: int
-
-    def to_wire(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Journal:

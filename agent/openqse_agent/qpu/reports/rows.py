@@ -9,8 +9,9 @@ from itertools import islice
 
 from openqse.wire.messages import Latency
 from openqse.wire.reports import QueueRow, ShareRow
-from openqse_agent.qpu.executor import Executor, Task
-from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.qpu.tasks.executor import Executor
+from openqse_agent.qpu.tasks.shares import ShareTree
+from openqse_agent.qpu.tasks.task import Task
 
 
 def queue_rows(

@@ -14,16 +14,16 @@ from openqse.wire.frames import Frame, decode_body, encode_error
 from openqse.wire.messages import Header, Kind
 from openqse_agent.clock import Clock
 from openqse_agent.qpu.addresses import Address, Ask
-from openqse_agent.qpu.estimates import Estimates
-from openqse_agent.qpu.executor import Executor
 from openqse_agent.qpu.journal.database import Journal
 from openqse_agent.qpu.journal.settling import Settling
 from openqse_agent.qpu.leases.admission import Admission
 from openqse_agent.qpu.leases.table import LeaseTable
+from openqse_agent.qpu.reports.estimates import Estimates
 from openqse_agent.qpu.reports.rows import queue_rows, share_rows, wait_report
 from openqse_agent.qpu.service.maintenance import Maintenance
-from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.qpu.tasks.executor import Executor
 from openqse_agent.qpu.tasks.intake import Intake
+from openqse_agent.qpu.tasks.shares import ShareTree
 
 #: Reports that may wait for the thread that makes them.
 MOST_WAITING = 16
@@ -34,7 +34,7 @@ class Sources:
     """What reports are made from."""
 
     qpu: SiteQPU
-    device: device.Device
+    device: device.Device[Any, Any]
     leases: LeaseTable
     admission: Admission
     journal: Journal
@@ -98,7 +98,7 @@ class Reports:
         service, now = sources.maintenance.report(), self._clock.monotonic()
         report = wire.StatusReport(
             qpu=sources.qpu.name,
-            online=status.online,
+            online=status.ready,
             reason=status.reason,
             slots=sources.qpu.slots,
             free=sources.leases.free,
@@ -150,7 +150,7 @@ class Reports:
     def _queue(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         limit = wire.QueueQuestion.read(body).limit
         sources, now = self._from, self._clock.monotonic()
-        parked = [task for ledger in sources.intake.ledgers.values() for task in ledger.parked]
+        parked = sources.executor.parked()
 
         def queue() -> wire.Report:
             rows = queue_rows(sources.qpu.name, sources.executor, parked, limit, now)
@@ -170,7 +170,7 @@ class Reports:
             self._send(address, encode_error(head.task, said))
             return
         drained, status = self._from.maintenance.report().drained, self._from.device.status()
-        reason = f"drained {drained}" if drained else "" if status.online else status.reason
+        reason = f"drained {drained}" if drained else "" if status.ready else status.reason
         if reason:
             said = said | {"wait_s": None}  # nobody knows
         report = wire.EstimateReport(**said, free=self._from.leases.free, reason=reason)

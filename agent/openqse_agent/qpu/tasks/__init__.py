@@ -1,1 +1,1 @@
-"""What jobs send to the QPU: taken in, put in order, run, and answered."""
+"""Tasks in the QPU agent: whose turn it is, and their way through the device."""

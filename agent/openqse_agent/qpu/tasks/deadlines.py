@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Container
 from itertools import count
 
-from openqse_agent.qpu.executor import Task
+from openqse_agent.qpu.tasks.task import Task
 
 #: Deadlines of tasks that have ended which are kept, beside as many as there are tasks.
 _KEPT = 1024

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from hashlib import sha256
-from typing import Any
 
 from openqse import device
 from openqse.errors import (
     DeadlineExceeded,
-    LimitExceeded,
     NoLease,
     OpenQSEError,
     ProtocolError,
@@ -19,15 +16,23 @@ from openqse.errors import (
 from openqse.wire import limits
 from openqse.wire.frames import Frame, bundled, decode_body, encode, encode_error
 from openqse.wire.messages import TASK_KINDS, Header, Kind, Latency, header
-from openqse.wire.tasks import decode_work, encode_outcome
+from openqse.wire.tasks import (
+    Acknowledge,
+    Resync,
+    Resynced,
+    TaskRequest,
+    decode_task,
+    encode_outcome,
+)
 from openqse_agent.clock import Clock
 from openqse_agent.qpu.addresses import Address, origin
-from openqse_agent.qpu.delivery import Ledger, Session
-from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal.database import Journal
 from openqse_agent.qpu.journal.settling import Settling
 from openqse_agent.qpu.leases.table import Lease, LeaseTable
 from openqse_agent.qpu.tasks.deadlines import Deadlines
+from openqse_agent.qpu.tasks.executor import Executor
+from openqse_agent.qpu.tasks.sessions import Ledger, Session
+from openqse_agent.qpu.tasks.task import State, Task
 
 log = logging.getLogger("qpu-agent")
 
@@ -92,14 +97,15 @@ class Intake:
                     task, TaskCancelled("the task was cancelled by its client", layer="QPU agent")
                 )
         elif head.kind == Kind.RESYNC:
-            self._resync(self._session(lease, head.task, address), head.task, decode_body(frames))
+            self._resync(self._session(lease, head, address), head, Resync.of(frames))
         else:
-            self._acknowledge(self._session(lease, head.task, address), decode_body(frames))
+            session = self._session(lease, head, address)
+            self._acknowledge(session, Acknowledge.of(frames).acknowledged)
 
     def tick(self, now: float) -> None:
         """Ends the tasks that have waited too long; ``now`` in monotonic seconds."""
         for task in self._deadlines.passed(now):
-            if task.id in self.tasks and task.should_stop():
+            if task.id in self.tasks and task.late(now):
                 assert task.stopped is not None
                 self._cancel(task, self._explained(task.stopped))
         self._deadlines.forget_ended(self.tasks, len(self.tasks))
@@ -115,19 +121,21 @@ class Intake:
             raise NoLease("only a job's relay sends tasks", layer="QPU agent")
         return self._leases.check(head.lease, head.generation, sender.node, sender.job_id)
 
-    def _session(self, lease: Lease, task: bytes, address: Address) -> Session:
+    def _session(self, lease: Lease, head: Header, address: Address) -> Session:
         """The session of a task id's first bytes."""
-        if len(task) < _SESSION:
+        if len(head.task) < _SESSION:
             raise ProtocolError(f"a session has {_SESSION} bytes", layer="QPU agent")
         ledger = self.ledgers.get(lease.id)
         if ledger is None:
             ledger = self.ledgers[lease.id] = Ledger(lease)
-        return ledger.session(task[:_SESSION], address)
+        session = ledger.session(head.task[:_SESSION], address)
+        session.version = head.version
+        return session
 
     def _submit(self, lease: Lease, address: Address, head: Header, frames: list[bytes]) -> None:
         if len(head.task) != _SESSION + _NUMBER:
             raise ProtocolError("a task's id has 16 bytes", layer="QPU agent")
-        session = self._session(lease, head.task, address)
+        session = self._session(lease, head, address)
         known = self.tasks.get(head.task)
         if known is not None:  # sent again while it waits or runs
             if known.session is not session:
@@ -144,16 +152,16 @@ class Intake:
             raise ProtocolError("a task id that was used before", layer="QPU agent")
         if lease.over:
             raise _time_limit(lease)
-        body = decode_body(frames)
-        self._note_process(session, body)
-        self._acknowledge(session, body)
+        request = decode_task(head.kind, decode_body(frames), frames[2:])
+        self._note_process(session, request.process)
+        self._acknowledge(session, request.acknowledged)
         size = sum(map(len, frames))
         session.admit(size, self._window)
         now = self._clock.monotonic()
         refusal = self._settling.refusal(now)
         if refusal is not None:
             raise refusal
-        task = self._read(session, head, body, frames, size, now)
+        task = _task(session, head, request, size, now)
         if session.highest is None or number > session.highest:
             session.highest = number
         self.tasks[task.id] = task
@@ -161,56 +169,32 @@ class Intake:
         self._deadlines.add(task)
         self._executor.push(task)
 
-    def _read(
-        self,
-        session: Session,
-        head: Header,
-        body: dict[str, Any],
-        frames: list[bytes],
-        size: int,
-        now: float,
-    ) -> Task:
-        """The task of a message of ``size`` bytes; a program that came along is kept for the next
-        ones."""
-        work, attached = decode_work(body, frames[2:])
-        if attached is not None:
-            _keep_program(session.ledger, work.program, attached)
-        program = session.ledger.program(work.program)
-        deadline = now + head.time_left if head.time_left else None
-        interactive = head.latency == Latency.INTERACTIVE
-        return Task(head.task, session, size, work, program, deadline, interactive, now)
+    def _acknowledge(self, session: Session, numbers: Sequence[int]) -> None:
+        """Drops the answers that a client has."""
+        if numbers:
+            session.take(numbers)
+            self._executor.resume(session.ledger)
 
-    def _acknowledge(self, session: Session, body: dict[str, Any]) -> None:
-        """Drops the answers that a client says to have taken."""
-        taken = body.get("taken")
-        if taken:
-            session.take(_numbers(taken))
-            if session.ledger.parked:
-                self._executor.resume(session.ledger)
-
-    def _resync(self, session: Session, task: bytes, body: dict[str, Any]) -> None:
+    def _resync(self, session: Session, head: Header, resync: Resync) -> None:
         """Tells a client which of the tasks that it lacks are under way.
 
         The others it sends again: their answers come before this one on the same way, so what it
         then still lacks was lost, be it the task or its answer.
         """
-        ids = {
-            session.id + number.to_bytes(_NUMBER, "big"): number
-            for number in _numbers(body.get("unanswered"))
-        }
+        ids = {session.id + number.to_bytes(_NUMBER, "big"): number for number in resync.unanswered}
         session.keep_only(set(ids))
-        if session.ledger.parked:
-            self._executor.resume(session.ledger)
-        waiting = [number for known, number in ids.items() if known in self.tasks]
+        self._executor.resume(session.ledger)
+        waiting = tuple(number for task, number in ids.items() if task in self.tasks)
         lease = session.lease
-        head = header(Kind.RESYNCED, task, lease=lease.id, generation=lease.generation)
-        self._reply(session, encode(head, {"waiting": waiting}))
+        answer = Resynced(waiting).frames(
+            head.task, lease=lease.id, generation=lease.generation, version=head.version
+        )
+        self._reply(session, answer)
 
     @staticmethod
-    def _note_process(session: Session, body: dict[str, Any]) -> None:
+    def _note_process(session: Session, process: int) -> None:
         """Notes which process says that a session is its own; a lie harms that session alone."""
-        process = body.get("process")
-        if type(process) is int and 0 < process < 2**31:
+        if process:
             session.ledger.belongs(session, (origin(session.address[0]).node, process))
 
     # --- to ranks --------------------------------------------------------------------------------
@@ -218,13 +202,14 @@ class Intake:
     def answer(self, task: Task, outcome: device.Outcome | OpenQSEError) -> None:
         """Has a task's outcome sent, and kept until its client has taken it."""
         self.tasks.pop(task.id, None)
+        task.become(State.ANSWERED)
         if isinstance(outcome, OpenQSEError):
             frames = encode_error(task.id, outcome)
         else:
-            body, buffers = encode_outcome(outcome)
+            head = header(Kind.RESULT, task.id, version=task.session.version)
             try:
-                frames = encode(header(Kind.RESULT, task.id), body, buffers)
-            except LimitExceeded as error:
+                frames = encode(head, *encode_outcome(outcome))
+            except OpenQSEError as error:
                 frames = encode_error(task.id, error.at("QPU agent"))
         task.session.answer(task.id, task.size, frames)
         self._reply(task.session, frames)
@@ -274,22 +259,21 @@ class Intake:
         log.info("job %d: %d session(s) on %s have ended", lease.job_id, len(ended), node)
         reason = TaskCancelled("the process that sent the task has ended", layer="QPU agent")
         self._cancel_all(lambda task: task.session in ended, reason)
-        if ledger.parked:  # what they had not taken is no more
-            self._executor.resume(ledger)
+        self._executor.resume(ledger)  # what they had not taken is no more
 
 
-def _keep_program(ledger: Ledger, key: bytes, program: bytes) -> None:
-    if key in ledger.programs:
-        return
-    if len(program) > limits.MAX_PROGRAM_BYTES:
-        raise LimitExceeded(
-            f"a program of {len(program)} bytes; at most {limits.MAX_PROGRAM_BYTES} are taken",
-            layer="QPU agent",
-            limit="MAX_PROGRAM_BYTES",
-        )
-    if sha256(program).digest() != key:
-        raise ProtocolError("a program whose hash is not its id", layer="QPU agent")
-    ledger.keep_program(key, program)
+def _task(session: Session, head: Header, request: TaskRequest, size: int, now: float) -> Task:
+    """The task of a message of ``size`` bytes; a program that came along is kept for the next."""
+    work, ledger = request.work, session.ledger
+    if request.program is not None and work.program not in ledger.programs:
+        limits.check_program(len(request.program.data))
+        if request.program.digest != work.program:
+            raise ProtocolError("a program whose digest is not its name", layer="QPU agent")
+        ledger.keep_program(request.program)
+    program = ledger.program(work.program)
+    deadline = now + head.time_left if head.time_left else None
+    interactive = head.latency == Latency.INTERACTIVE
+    return Task(head.task, session, size, work, program, deadline, interactive, now)
 
 
 def _time_limit(lease: Lease) -> DeadlineExceeded:
@@ -298,14 +282,3 @@ def _time_limit(lease: Lease) -> DeadlineExceeded:
         layer="QPU agent",
         remedy="Submit it again with more time: --time",
     )
-
-
-def _numbers(value: Any) -> list[int]:
-    """The task numbers that a message lists.
-
-    Raises:
-        ProtocolError: they are none.
-    """
-    if not isinstance(value, list) or not all(type(n) is int and 0 <= n < 2**64 for n in value):
-        raise ProtocolError("a list of task numbers was expected", layer="QPU agent")
-    return value

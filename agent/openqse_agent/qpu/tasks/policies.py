@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from openqse_agent.config import QPUConfig
-from openqse_agent.qpu.executor import Task
-from openqse_agent.qpu.queue import FairQueue, FifoQueue, Queue
-from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.qpu.tasks.queue import FairQueue, FifoQueue, Queue
+from openqse_agent.qpu.tasks.shares import ShareTree
+from openqse_agent.qpu.tasks.task import Task
 
 
 def _fair(shares: ShareTree, config: QPUConfig) -> Queue[Task]:

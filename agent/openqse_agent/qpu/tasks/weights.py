@@ -9,10 +9,11 @@ from typing import Any
 from openqse.errors import OpenQSEError
 from openqse_agent.clock import Clock
 from openqse_agent.qpu.addresses import Ask
-from openqse_agent.qpu.executor import Executor, Task
 from openqse_agent.qpu.journal.database import Journal
-from openqse_agent.qpu.queue import FairQueue, Queue
-from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, ShareTree, decay_per_second
+from openqse_agent.qpu.tasks.executor import Executor
+from openqse_agent.qpu.tasks.queue import FairQueue, Queue
+from openqse_agent.qpu.tasks.shares import DEFAULT_HALF_LIFE, ShareTree, decay_per_second
+from openqse_agent.qpu.tasks.task import Task
 from openqse_agent.slurm.client import FairTree
 
 log = logging.getLogger("qpu-agent")
