@@ -48,7 +48,7 @@ from openqse_agent.qpu.service.maintenance import Maintenance, load
 from openqse_agent.qpu.tasks import intake
 from openqse_agent.qpu.tasks.executor import Executor
 from openqse_agent.qpu.tasks.intake import Intake
-from openqse_agent.qpu.tasks.policies import QUEUES
+from openqse_agent.qpu.tasks.registry import QUEUES
 from openqse_agent.qpu.tasks.shares import ShareTree
 from openqse_agent.qpu.tasks.task import Task
 from openqse_agent.qpu.tasks.weights import Weights

@@ -12,8 +12,8 @@ from openqse.errors import LimitExceeded, OpenQSEError
 from openqse.wire import limits
 from openqse_agent.qpu.charges.commit import AHEAD, Ended
 from openqse_agent.qpu.journal import Charge
+from openqse_agent.qpu.tasks.policies import Queue
 from openqse_agent.qpu.tasks.programs import Prepared, shots_of
-from openqse_agent.qpu.tasks.queue import Queue
 from openqse_agent.qpu.tasks.sessions import Ledger
 from openqse_agent.qpu.tasks.task import UNDER_WAY, Outcome, State, Task
 
@@ -36,12 +36,14 @@ class Batch:
     """Tasks that the device gets together: one, or several that it runs in one go.
 
     Attributes:
+        short: the first is known to take hardly any time.
         ahead: seconds by which each was advanced in the queue.
         handle, handled: what stands for them at the device, and for which of them; None and none
             while the device has not got them.
     """
 
     tasks: list[Task]
+    short: bool = False
     ahead: float = 0.0
     handle: Any = None
     handled: list[Task] = field(default_factory=list)

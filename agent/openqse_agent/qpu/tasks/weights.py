@@ -11,7 +11,8 @@ from openqse_agent.clock import Clock
 from openqse_agent.qpu.addresses import Ask
 from openqse_agent.qpu.journal.database import Journal
 from openqse_agent.qpu.tasks.executor import Executor
-from openqse_agent.qpu.tasks.queue import FairQueue, Queue
+from openqse_agent.qpu.tasks.policies import Queue
+from openqse_agent.qpu.tasks.queue import FairQueue
 from openqse_agent.qpu.tasks.shares import DEFAULT_HALF_LIFE, ShareTree, decay_per_second
 from openqse_agent.qpu.tasks.task import Task
 from openqse_agent.slurm.client import FairTree
