@@ -15,7 +15,8 @@ from openqse.errors import LeaseDenied, ProtocolError, SlurmError, StaleLease, S
 from openqse.site import SiteQPU
 from openqse.wire import leases as wire
 from openqse_agent.qpu.leases import LeaseTable, Mode
-from openqse_agent.qpu.leases.admission import TRANSITIONS, Admission, Candidate, Stage
+from openqse_agent.qpu.leases.admission import Admission
+from openqse_agent.qpu.leases.candidate import TRANSITIONS, Candidate, Stage
 from openqse_agent.qpu.leases.events import (
     Action,
     Answered,

@@ -2,16 +2,6 @@
 
 Values and transitions: ``Admission.handle`` takes an event and gives the actions that follow from
 it, in their order. It asks, sends and writes nothing itself, and the time is handed in.
-
-A job that attaches goes this way:
-
-    JOB ──► LEADER ──► HOLDERS ──► ANSWERED
-     └────────┴───────────┴───────────┘
-
-slurmctld is asked after the job and, where the job is a component of a heterogeneous one, after the
-first component, which alone can hold licenses. If its slots are not free, slurmctld is asked after
-the jobs that hold them too: it may have given the licenses of a job that has just ended to this one
-before the epilog was heard here. All nodes of a job wait for the same answer.
 """
 
 from __future__ import annotations
@@ -20,8 +10,6 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import count
 
 from openqse.errors import (
@@ -29,11 +17,11 @@ from openqse.errors import (
     LeaseDenied,
     OpenQSEError,
     ProtocolError,
-    StaleLease,
     StorageError,
 )
 from openqse.site import SiteQPU
 from openqse.wire import leases as wire
+from openqse_agent.qpu.leases.candidate import Candidate, Stage
 from openqse_agent.qpu.leases.events import (
     Action,
     Answered,
@@ -56,6 +44,7 @@ from openqse_agent.qpu.leases.events import (
     Sender,
     Tick,
 )
+from openqse_agent.qpu.leases.runs import Runs
 from openqse_agent.qpu.leases.table import Lease, LeaseTable, State
 from openqse_agent.slurm import client as slurm
 
@@ -67,55 +56,6 @@ _ENDED_KEPT = 4096
 _SHARES_FOR = 60.0
 #: Seconds until slurmctld, which did not answer, is asked again after leases.
 _ASK_AGAIN = 2.0
-#: Former runs of node agents that are remembered, to refuse what they left on the way.
-_RUNS_KEPT = 4096
-
-
-class Stage(StrEnum):
-    """How far a job is that attaches."""
-
-    JOB = "job"  # slurmctld is asked after the job
-    LEADER = "leader"  # and after the first component of the heterogeneous job that it is part of
-    HOLDERS = "holders"  # and after the jobs that hold the QPU's slots
-    ANSWERED = "answered"  # its nodes have their answer, or have left
-
-
-#: What may follow what. New holders may have come while slurmctld was asked after the others.
-TRANSITIONS: Mapping[Stage, frozenset[Stage]] = {
-    Stage.JOB: frozenset({Stage.LEADER, Stage.HOLDERS, Stage.ANSWERED}),
-    Stage.LEADER: frozenset({Stage.HOLDERS, Stage.ANSWERED}),
-    Stage.HOLDERS: frozenset({Stage.HOLDERS, Stage.ANSWERED}),
-    Stage.ANSWERED: frozenset(),
-}
-
-
-@dataclass
-class Candidate:
-    """A job that attaches and holds no lease yet.
-
-    Attributes:
-        began: when the first of its nodes asked, monotonic seconds.
-        question: the one to slurmctld that is under way.
-        others: jobs after which slurmctld was asked beside it.
-        waiting: the nodes that wait, and what they ask for, the first one first.
-    """
-
-    job_id: int
-    began: float
-    question: Question
-    others: tuple[int, ...] = ()
-    waiting: list[tuple[Sender, wire.Attach]] = field(default_factory=list)
-    stage: Stage = Stage.JOB
-
-    def become(self, stage: Stage) -> None:
-        """Goes over into another stage.
-
-        Raises:
-            ValueError: that is no way for an attach to go.
-        """
-        if stage not in TRANSITIONS[self.stage]:
-            raise ValueError(f"job {self.job_id} cannot come to {stage} from {self.stage}")
-        self.stage = stage
 
 
 class Admission:
@@ -145,8 +85,7 @@ class Admission:
         self._ask_after = 0.0
         self._answered_at = float("-inf")
         self._slurm_error: OpenQSEError | None = None
-        self._runs: dict[str, str] = {}
-        self._former_runs: OrderedDict[str, None] = OrderedDict()
+        self._runs = Runs()
         self._now = 0.0
         self._actions: list[Action] = []
 
@@ -224,7 +163,9 @@ class Admission:
 
     def _hear(self, sender: Sender, message: wire.Attach | wire.Detach | wire.Heartbeat) -> None:
         try:
-            self._note_run(sender)
+            if self._runs.begins(sender.node, sender.run):
+                # What it holds may be out of date: its jobs may have ended while it was away.
+                self._leases.doubt(sender.node)
             match message:
                 case wire.Attach():
                     self._attach(sender, message)
@@ -234,32 +175,6 @@ class Admission:
                     self._heartbeat(sender, message)
         except OpenQSEError as error:
             self._do(Refuse(sender, error))
-
-    def _note_run(self, sender: Sender) -> None:
-        """Notes which run of a node's agent speaks.
-
-        Raises:
-            StaleLease: a later run has spoken since.
-        """
-        node, run = sender.node, sender.run
-        current = self._runs.get(node)
-        if run == current:
-            return
-        if run in self._former_runs:
-            raise StaleLease(
-                f"a former run of the agent of node {node}; another has taken its place",
-                layer="QPU agent",
-                remedy="Does another host of that name run a node agent?",
-            )
-        self._runs[node] = run
-        if current is not None:
-            # What it holds may be out of date: its jobs may have ended while it was away.
-            for lease in self._leases:
-                if node in lease.nodes:
-                    lease.confirmed_at = float("-inf")
-            self._former_runs[current] = None
-            if len(self._former_runs) > _RUNS_KEPT:
-                self._former_runs.popitem(last=False)
 
     def _attach(self, sender: Sender, request: wire.Attach) -> None:
         if request.node != sender.node:
@@ -276,17 +191,13 @@ class Admission:
             question = self._ask([request.job_id])
             candidate = Candidate(request.job_id, self._now, question)
             self._candidates[request.job_id] = candidate
-        if all(sender.address != other.address for other, _ in candidate.waiting):
-            candidate.waiting.append((sender, request))  # else it has asked again
+        candidate.add(sender, request)
 
     def _detach(self, sender: Sender, message: wire.Detach) -> None:
         candidate = self._candidates.get(message.job_id)
         if candidate is not None:
-            candidate.waiting = [
-                entry for entry in candidate.waiting if entry[0].address != sender.address
-            ]
-            if not candidate.waiting:
-                candidate.become(Stage.ANSWERED)
+            candidate.leave(sender.address)
+            if candidate.stage == Stage.ANSWERED:
                 del self._candidates[message.job_id]
         self._leave(message.job_id, sender.node, message.lease)
         self._do(Confirm(sender))

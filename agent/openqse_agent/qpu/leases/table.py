@@ -239,6 +239,12 @@ class LeaseTable:
             x for x in self if node in x.nodes and x.id not in claims and x.jobs.isdisjoint(asking)
         ]
 
+    def doubt(self, node: str) -> None:
+        """Has slurmctld asked after the leases that a node has joined, soon."""
+        for lease in self:
+            if node in lease.nodes:
+                lease.confirmed_at = float("-inf")
+
     def lapsed(self, now: float, ttl: float) -> list[Lease]:
         """Leases without a heartbeat for ``ttl`` seconds."""
         return [x for x in self if now - x.renewed_at > ttl]
