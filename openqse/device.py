@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openqse.errors import ConfigurationError, DeviceError, OpenQSEError
-from openqse.program.circuit import Circuit
 from openqse.program.observable import PauliSum
+from openqse.program.program import Program
 
 #: Group of entry points under which a package names the factory of its device.
 ENTRY_POINTS = "openqse.devices"
@@ -159,7 +159,7 @@ class Device(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def prepare(self, program: Circuit) -> Any:
+    def prepare(self, program: Program) -> Any:
         """Checks and translates a program once, so that running it needs parameters alone.
 
         Raises:

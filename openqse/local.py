@@ -10,8 +10,9 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from openqse import device
+from openqse.client.futures import Future, Request
+from openqse.client.qpu import QPU
 from openqse.errors import ArgumentError, DeadlineExceeded, OpenQSEError, TaskCancelled
-from openqse.qpu import QPU, Future, Request
 
 
 def device_names() -> set[str]:

@@ -25,6 +25,8 @@ from typing import Any
 
 import zmq
 
+from openqse.client.futures import Future, Request
+from openqse.client.qpu import QPU, Lease
 from openqse.device import Capabilities
 from openqse.errors import (
     AgentUnavailable,
@@ -38,7 +40,6 @@ from openqse.errors import (
     UnknownProgram,
     from_wire,
 )
-from openqse.qpu import QPU, Future, Lease, Request, session_id
 from openqse.wire import limits
 from openqse.wire.frames import (
     Frame,
@@ -50,6 +51,7 @@ from openqse.wire.frames import (
     unbundle,
 )
 from openqse.wire.messages import Header, Kind, header
+from openqse.wire.task_ids import session_id
 from openqse.wire.tasks import decode_outcome, encode_work
 
 log = logging.getLogger("openqse")
@@ -280,14 +282,14 @@ class Connection:
         request, uplink = pending.request, pending.uplink
         work, lease = request.work, uplink.lease
         new = work.program not in uplink.programs
-        if new and len(request.program.encoded) > limits.MAX_PROGRAM_BYTES:
+        if new and len(request.program.data) > limits.MAX_PROGRAM_BYTES:
             raise LimitExceeded(
-                f"a program of {len(request.program.encoded)} bytes; at most "
+                f"a program of {len(request.program.data)} bytes; at most "
                 f"{limits.MAX_PROGRAM_BYTES} are taken",
                 remedy="Divide it into several programs",
                 limit="MAX_PROGRAM_BYTES",
             )
-        body, buffers = encode_work(work, request.program.encoded if new else None)
+        body, buffers = encode_work(work, request.program.data if new else None)
         body["process"] = self._process
         if uplink.taken:
             body["taken"], uplink.taken, uplink.taken_size = uplink.taken, [], 0

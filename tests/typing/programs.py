@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_type
 
+import numpy as np
+from numpy.typing import NDArray
+
 import openqse
 
 
@@ -38,5 +41,27 @@ def every_form_of_program_is_taken(qpu: openqse.QPU, circuit: openqse.Circuit) -
 
 
 def what_is_no_program_is_found(qpu: openqse.QPU) -> None:
-    qpu.run(3)  # type: ignore[arg-type]
-    qpu.run("bell.qasm", shots="many")  # type: ignore[arg-type]
+    qpu.run(3)  # type: ignore[call-overload]
+    qpu.run("bell.qasm", shots="many")  # type: ignore[call-overload]
+
+
+def results_say_how_many_sets_were_asked_for(
+    qpu: openqse.QPU, program: str, array: NDArray[np.float64]
+) -> None:
+    one = qpu.run(program, parameters=[0.1])
+    assert_type(one, openqse.Result)
+    assert_type(one.counts, dict[str, int])
+    assert_type(one.registers["c"].integers, list[int])
+    assert_type(qpu.run(program, parameters={"theta": 0.1}), openqse.Result)
+    several = qpu.run(program, parameters=[[0.1], [0.2]])
+    assert_type(several, openqse.BatchResult)
+    assert_type(several.counts, list[dict[str, int]])
+    assert_type(several[0], openqse.Result)
+    assert_type(qpu.run(program, parameters=array), openqse.Result | openqse.BatchResult)
+    assert_type(qpu.submit(program), openqse.Future[openqse.Result])
+    assert_type(qpu.map(program, array), list[openqse.Future[openqse.Result]])
+
+
+def expectations_are_numbers_or_arrays(qpu: openqse.QPU, program: str, z: openqse.PauliSum) -> None:
+    assert_type(qpu.expectation(program, z), float)
+    assert_type(qpu.expectation(program, z, parameters=[[0.1], [0.2]]), NDArray[np.float64])

@@ -14,7 +14,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
@@ -322,9 +321,10 @@ class Executor:
         Raises:
             OpenQSEError: the device cannot run it, or has no model of its timing.
         """
-        known = self._prepared.get(sha256(program).digest())
+        circuit = Circuit.decode(program)
+        known = self._prepared.get(circuit.digest)
         with device.typed_errors():
-            prepared = known.prepared if known else self._driver.prepare(Circuit.decode(program))
+            prepared = known.prepared if known else self._driver.prepare(circuit.program)
             return self._driver.estimate(prepared, shots, sets)
 
     def expected_qpu_time(self, task: Task) -> float | None:
@@ -524,8 +524,8 @@ class Executor:
         if program is None:
             with device.typed_errors():
                 circuit = Circuit.decode(task.program)
-                prepared = self._driver.prepare(circuit)
-            shot_size = (circuit.num_clbits + 7) // 8
+                prepared = self._driver.prepare(circuit.program)
+            shot_size = (circuit.num_outputs + 7) // 8
             program = self._prepared[key] = _Program(prepared, len(task.program), shot_size)
             self._prepared_size += program.size
             while len(self._prepared) > self._programs or self._prepared_size > _PREPARED_BYTES:

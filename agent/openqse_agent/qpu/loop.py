@@ -17,7 +17,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,8 @@ from openqse.errors import (
     StorageError,
     TaskCancelled,
 )
+from openqse.program.circuit import FORMAT
+from openqse.program.program import Program
 from openqse.site import SiteQPU
 from openqse.wire import limits
 from openqse.wire.frames import (
@@ -578,7 +579,7 @@ class QPUAgent:
                 layer="QPU agent",
                 limit="MAX_PROGRAM_BYTES",
             )
-        if sha256(program).digest() != key:
+        if Program(FORMAT, program).digest != key:
             raise ProtocolError("a program whose hash is not its id", layer="QPU agent")
         ledger.keep_program(key, program)
 

@@ -17,6 +17,7 @@ import pytest
 from openqse import device
 from openqse.errors import SlurmError, TaskCancelled
 from openqse.program import circuit
+from openqse.program.program import Program
 from openqse.site import Site, SiteQPU
 from openqse_agent import keys
 from openqse_agent.config import AgentConfig, NodeConfig, QPUConfig
@@ -49,8 +50,9 @@ class ScriptedDevice:
             4, ("x",), (circuit.FORMAT,), 10_000, expectation=True, slices=True
         )
 
-    def prepare(self, program: circuit.Circuit) -> circuit.Circuit:
+    def prepare(self, envelope: Program) -> circuit.Circuit:
         self.prepared += 1
+        program = circuit.Circuit.of(envelope)
         if program.num_qubits > 4:
             raise ValueError("a driver's own exception")
         return program

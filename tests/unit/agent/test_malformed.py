@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import count
 from typing import Any
 
@@ -20,6 +19,8 @@ from stack import Stack, eventually
 import openqse
 from conftest import free_ports
 from openqse.device import Work
+from openqse.program.circuit import FORMAT
+from openqse.program.program import Program
 from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode, unbundle
 from openqse.wire.messages import Kind, header
@@ -294,7 +295,7 @@ def test_a_program_that_is_none(relayed: Peer, shared: Stack) -> None:
     lease = lease_of(shared, 7)
     for junk in (b"", b"junk", msgpack.packb([]), PROGRAM.encoded[:-1]):
         head = header(Kind.RUN, new_id(), lease=lease.id, generation=lease.generation)
-        named = task(program=sha256(junk).digest(), attached=True)
+        named = task(program=Program(FORMAT, junk).digest, attached=True)
         assert relayed.refuses([msgpack.packb(head), *named, junk]) == "program"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from openqse import local, remote
+from openqse.client.qpu import QPU
 from openqse.errors import NoLease
-from openqse.qpu import QPU
 
 
 def connect(name: str | None = None, *, timeout: float = 10.0) -> QPU:
