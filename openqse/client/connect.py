@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from openqse import device as devices
 from openqse import local, remote
 from openqse.client.qpu import QPU
 from openqse.errors import NoLease
@@ -28,7 +29,7 @@ def connect(name: str | None = None, *, timeout: float = 10.0) -> QPU:
         if qpu is not None:
             return qpu
     device, _, profile = (name or "").partition(":")
-    if device in local.device_names():
+    if device in devices.names():
         return local.open_qpu(device, profile or None)
     if not path:
         raise NoLease(
@@ -37,7 +38,7 @@ def connect(name: str | None = None, *, timeout: float = 10.0) -> QPU:
             else "this process is not in a job step that has a QPU",
             remedy="Start it with srun: srun --qpu=NAME, or srun within sbatch or salloc "
             "--qpu=NAME; or use a device in this process: "
-            + (", ".join(f'connect("{name}")' for name in sorted(local.device_names())) or "none"),
+            + (", ".join(f'connect("{name}")' for name in devices.names()) or "none"),
         )
     held = ", ".join(names)
     if name is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sized
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar, cast, overload
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple, Self, TypeVar, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from openqse import device
 from openqse.client.arguments import (
     Array,
     Batch,
@@ -25,7 +27,7 @@ from openqse.client.arguments import (
 from openqse.client.futures import Future, Request, Transport, forked
 from openqse.client.results import BatchResult, ExpectationResult, Result, Usage
 from openqse.device import Capabilities, Expectations, Outcome, Samples, Work
-from openqse.errors import ArgumentError, DeadlineExceeded, NotSupported, ProgramError
+from openqse.errors import ArgumentError, DeadlineExceeded, ProgramError, UnsupportedInput
 from openqse.program.circuit import Circuit, parameter_sets
 from openqse.program.observable import PauliSum
 from openqse.program.program import Program
@@ -34,6 +36,8 @@ from openqse.wire.messages import Kind, Latency
 from openqse.wire.task_ids import next_task_id, session_id
 
 T = TypeVar("T")
+
+_NO_SETS = np.empty((1, 0))
 
 
 @dataclass(frozen=True)
@@ -246,12 +250,10 @@ class QPU:
                 "the program measures nothing, so there is nothing to sample",
                 remedy="Add measurements, or ask for the expectation of an observable",
             )
-        if not 1 <= shots <= self.capabilities.max_shots:
-            raise ArgumentError(
-                f"{shots} shots; {self.name} takes 1 to {self.capabilities.max_shots} in one task"
-            )
+        asked = Work(program.digest, _NO_SETS, shots=shots, seed=checked_seed(seed))
+        self._check(program, asked)
         urgency = checked_timeout(timeout), checked_latency(latency)
-        return _Call(program, shots, checked_seed(seed), *urgency)
+        return _Call(program, shots, asked.seed, *urgency)
 
     def _sample(
         self,
@@ -339,11 +341,6 @@ class QPU:
     ) -> Future[ExpectationResult]:
         """Sends a program for an expectation; arguments and errors as in ``submit``."""
         sent, num_qubits = self._program(program)
-        if not self.capabilities.expectation:
-            raise NotSupported(
-                f"{self.name} offers no expectation of observables",
-                remedy="Sample in the bases of the observable's terms with run()",
-            )
         if not isinstance(observable, PauliSum):
             raise ArgumentError(
                 f"an observable is a PauliSum, not {type(observable).__name__}",
@@ -355,6 +352,7 @@ class QPU:
             )
         sets, batched = parameter_sets(parameters, sent.parameters)
         work = Work(sent.digest, sets, seed=checked_seed(seed), observable=observable)
+        self._check(sent, work)
         urgency = checked_timeout(timeout), checked_latency(latency)
         return self._send(
             Request(Kind.EXPECTATION, work, sent, *urgency),
@@ -372,7 +370,16 @@ class QPU:
         given = program_of(source)
         program = given.program if isinstance(given, Circuit) else given
         num_qubits = given.num_qubits if isinstance(given, Circuit) else None
-        return self._translations.get(program), num_qubits
+        with suppress(UnsupportedInput):  # the QPU agent may know a way
+            program = self._translations.get(program)
+        return program, num_qubits
+
+    def _check(self, program: Program, work: Work) -> None:
+        """Refuses here what the device is going to refuse."""
+        if program.format in self.capabilities.formats:
+            device.check(program, work, self.capabilities, self.name)
+        else:
+            device.check_work(work, self.capabilities, self.name)
 
     def _said(self, task_id: str, outcome: Outcome) -> dict[str, Any]:
         """What every result says of its task."""
@@ -382,7 +389,7 @@ class QPU:
             "lease_id": self.lease.id if self.lease else "",
             "qpu_time_ns": outcome.data.qpu_time_ns,
             "calibration_id": outcome.calibration,
-            "method": outcome.data.method,
+            "metadata": outcome.data.metadata,
         }
 
     def _send(

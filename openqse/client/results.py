@@ -10,6 +10,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from openqse.device import Metadata, method_of
 from openqse.program.program import Output
 
 
@@ -39,7 +40,7 @@ class TaskResult:
         qpu: name of the QPU. task_id, lease_id: ids for logs and accounting.
         qpu_time_ns: QPU time charged, nanoseconds.
         calibration_id: calibration under which it ran.
-        method: how an emulated QPU computed it and why, for people; empty for hardware.
+        metadata: how the QPU came to it, by name (see ``openqse.device.Samples``).
     """
 
     qpu: str
@@ -47,12 +48,17 @@ class TaskResult:
     lease_id: str
     qpu_time_ns: int
     calibration_id: str
-    method: str = ""
+    metadata: Metadata = field(default_factory=dict)
 
     @property
     def qpu_seconds(self) -> float:
         """QPU time charged, seconds."""
         return self.qpu_time_ns * 1e-9
+
+    @property
+    def method(self) -> str:
+        """How an emulated QPU computed it and why, in words; empty for hardware."""
+        return method_of(self.metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +140,7 @@ class BatchResult(TaskResult, Sequence[Result]):
         return Result(
             qpu=self.qpu, task_id=self.task_id, lease_id=self.lease_id,
             qpu_time_ns=whole * (i + 1) // count - whole * i // count,
-            calibration_id=self.calibration_id, method=self.method, outputs=self.outputs,
+            calibration_id=self.calibration_id, metadata=self.metadata, outputs=self.outputs,
             packed=self.packed[i],
         )  # fmt: skip
 

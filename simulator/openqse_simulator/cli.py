@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=1, help="random seed of a scenario (default: 1)")
     for setting in fields(Settings):
         made.add_argument(
-            f"--{setting.name}",
+            f"--{setting.name.replace('_', '-')}",
             type=float,
             default=setting.default,
             metavar="SECONDS",
@@ -98,8 +98,8 @@ def _among(what: str, known: dict[str, Any]) -> Callable[[str], list[str]]:
 
 def _run(arguments: argparse.Namespace) -> None:
     settings = Settings(**{each.name: getattr(arguments, each.name) for each in fields(Settings)})
-    if settings.slice <= 0 or min(settings.lead, settings.memory) < 0:
-        raise ArgumentError("slice must be more than 0 s, and lead and memory not less")
+    if settings.slice <= 0 or min(settings.interactive_credit, settings.idle_credit) < 0:
+        raise ArgumentError("slice must be more than 0 s, and the credits not less")
     trace = _trace(arguments)
     if arguments.save:
         traces.save(trace, arguments.save)

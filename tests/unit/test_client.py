@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import ScriptedDevice, eventually
+from stack import eventually
 
 import openqse
+from openqse.device import ThreadDevice
 from openqse.errors import (
     ArgumentError,
     ConfigurationError,
@@ -26,6 +27,7 @@ from openqse.errors import (
     TaskCancelled,
 )
 from openqse.program.program import Output
+from openqse.testing import ScriptedDevice
 from openqse.wire.task_ids import next_task_id
 
 
@@ -42,13 +44,13 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> ScriptedDevice:
     """The one device that is installed, under the name ``scripted``."""
     driver = ScriptedDevice()
 
-    def create(profile: str | None) -> ScriptedDevice:
+    def create(profile: str | None) -> ThreadDevice[openqse.Circuit]:
         if profile not in (None, "large"):
             raise ConfigurationError(f"no profile {profile!r}", layer="device")
-        return driver
+        return ThreadDevice(driver)
 
-    for module in ("openqse.device", "openqse.local"):
-        monkeypatch.setattr(f"{module}.entry_points", lambda group: [Point("scripted", create)])
+    points = [Point("scripted", create)]
+    monkeypatch.setattr("openqse.device.registry.entry_points", lambda group: points)
     monkeypatch.delenv("OPENQSE_SOCKET", raising=False)
     return driver
 
@@ -240,9 +242,13 @@ def test_an_expectation_that_is_not_offered_is_refused(
         qpu.expectation(echo(), observable, parameters=[1])
 
 
-def test_a_drivers_own_exception_is_a_device_error(qpu: openqse.QPU) -> None:
+def test_a_drivers_own_exception_is_a_device_error(
+    qpu: openqse.QPU, driver: ScriptedDevice
+) -> None:
+    program = openqse.CircuitBuilder(2).measure_all().build()
+    driver.broken.add(program.id)
     with pytest.raises(DeviceError, match="ValueError: a driver's own exception"):
-        qpu.run(openqse.CircuitBuilder(5).measure_all().build())
+        qpu.run(program)
     assert qpu.run(MEASURE, shots=1).counts == {"0": 1}
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from openqse import site as sites
-from openqse.errors import LimitExceeded, OpenQSEError, ProgramError
+from openqse.errors import OpenQSEError, ProgramError
 from openqse.program.circuit import Circuit
 from openqse.wire import limits
-from openqse.wire.messages import Kind, Latency
-from openqse_agent.cli.ask import ask
+from openqse.wire.messages import Latency
+from openqse.wire.programs import ProgramEnvelope
+from openqse.wire.reports import EstimateQuestion
+from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import Commands, add_command, add_site, add_timeout, own_name
 from openqse_agent.cli.table import Layout, numbers, seconds, texts
 
@@ -86,18 +89,21 @@ def add_parser(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     _LAYOUT.chosen(arguments)  # before anybody is asked
     qpu = sites.load(arguments.site).qpu(arguments.qpu)
-    body = {
-        "program": _encoded(read_program(arguments.program)),
-        "shots": arguments.shots,
-        "parameter_sets": arguments.parameter_sets,
-        "account": arguments.account,
-        "user": own_name(),
-        "latency": arguments.latency,
-    }
-    answer = ask([qpu], Kind.ESTIMATE, body, arguments.timeout)[qpu.name]
+    program = read_program(arguments.program).program
+    limits.check_program(len(program.data))
+    question = EstimateQuestion(
+        program=program.data,
+        envelope=ProgramEnvelope.of(program),
+        shots=arguments.shots,
+        parameter_sets=arguments.parameter_sets,
+        account=arguments.account,
+        user=own_name(),
+        latency=Latency(arguments.latency),
+    )
+    answer = inquire([qpu], question, arguments.timeout)[qpu.name]
     if isinstance(answer, OpenQSEError):
         raise answer
-    _LAYOUT.show(arguments, [answer])
+    _LAYOUT.show(arguments, [asdict(answer)])
     return 0
 
 
@@ -115,17 +121,6 @@ def read_program(name: str) -> Circuit:
     except (OSError, UnicodeDecodeError) as error:
         raise ProgramError(f"{name} cannot be read: {error}") from error
     return loads(source, "<stdin>" if name == "-" else name)
-
-
-def _encoded(circuit: Circuit) -> bytes:
-    if len(circuit.encoded) > limits.MAX_PROGRAM_BYTES:
-        raise LimitExceeded(
-            f"a program of {len(circuit.encoded)} bytes; at most {limits.MAX_PROGRAM_BYTES} are "
-            "taken",
-            remedy="Divide it into several programs",
-            limit="MAX_PROGRAM_BYTES",
-        )
-    return circuit.encoded
 
 
 def _count(text: str) -> int:

@@ -8,7 +8,7 @@ import pwd
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from openqse import site as sites
 from openqse.errors import ArgumentError, OpenQSEError
@@ -88,7 +88,7 @@ def chosen_qpus(arguments: argparse.Namespace) -> list[SiteQPU]:
     return [site.qpu(name) for name in arguments.qpu] or list(site.qpus.values())
 
 
-def complain(command: str, answers: Iterable[dict[str, Any] | OpenQSEError]) -> int:
+def complain(command: str, answers: Iterable[object]) -> int:
     """Prints why QPU agents gave no report. Returns the exit code: 1 if any gave none."""
     errors = [answer for answer in answers if isinstance(answer, OpenQSEError)]
     for error in errors:

@@ -13,8 +13,9 @@ from openqse import site as sites
 from openqse.errors import OpenQSEError
 from openqse.site import Site
 from openqse.wire.messages import Kind
+from openqse.wire.reports import StatusQuestion
 from openqse_agent import config, keys
-from openqse_agent.cli.ask import ask
+from openqse_agent.cli.ask import ask, inquire
 from openqse_agent.cli.options import (
     Commands,
     add_command,
@@ -90,17 +91,17 @@ def probe_qpu(site: Site, name: str, timeout: float) -> Finding:
         ConfigurationError: the site has no such QPU.
     """
     finding = Finding(f"QPU agent of {name}")
-    answer = ask([site.qpu(name)], Kind.STATUS, {}, timeout)[name]
+    answer = inquire([site.qpu(name)], StatusQuestion(), timeout)[name]
     if isinstance(answer, OpenQSEError):
         finding.reasons.append(str(answer))
         return finding
     finding.live = True
-    if not answer["online"]:
-        finding.reasons.append(f"its device is offline: {answer['reason']}")
-    if answer["drained"]:
-        finding.reasons.append(f"drained {answer['drained']}")
-    if answer["slurmctld"]:
-        finding.reasons.append(f"it cannot ask slurmctld: {answer['slurmctld']}")
+    if not answer.online:
+        finding.reasons.append(f"its device is offline: {answer.reason}")
+    if answer.drained:
+        finding.reasons.append(f"drained {answer.drained}")
+    if answer.slurmctld:
+        finding.reasons.append(f"it cannot ask slurmctld: {answer.slurmctld}")
     finding.ready = not finding.reasons
     return finding
 

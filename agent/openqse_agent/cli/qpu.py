@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 import time
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from typing import Any
 from openqse import site as sites
 from openqse.errors import ArgumentError, OpenQSEError
 from openqse.site import SiteQPU
-from openqse.wire.messages import Kind
+from openqse.wire.control import Drain, Resume, ServiceReport
+from openqse.wire.reports import Question, StatusQuestion, StatusReport
 from openqse_agent import config, keys
 from openqse_agent.cli import qpus
-from openqse_agent.cli.ask import ask
+from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import (
     Commands,
     add_command,
@@ -156,33 +158,32 @@ def _span(text: str) -> float:
 
 
 def _drain(arguments: argparse.Namespace) -> int:
-    body = {"start": arguments.start, "seconds": arguments.seconds}
-    return _change(Kind.DRAIN, arguments, body)
+    wanted = Drain(arguments.start, arguments.seconds, arguments.reason, _user())
+    return _change(wanted, arguments)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    return _change(Kind.RESUME, arguments, {"start": arguments.start})
+    return _change(Resume(arguments.start, arguments.reason, _user()), arguments)
 
 
-def _change(kind: Kind, arguments: argparse.Namespace, body: dict[str, Any]) -> int:
+def _change(wanted: Question[ServiceReport], arguments: argparse.Namespace) -> int:
     """Returns 0 if it is done; 1 if it is done but Slurm does not know yet."""
     qpu = sites.load(arguments.site).qpu(arguments.qpu)
     pair = keys.Pair.read(arguments.key) if arguments.key else _own_pair(qpu)
-    body |= {"reason": arguments.reason, "user": _user()}
-    answer = ask([qpu], kind, body, arguments.timeout, pair)[qpu.name]
+    answer = inquire([qpu], wanted, arguments.timeout, pair)[qpu.name]
     if isinstance(answer, OpenQSEError):
         raise answer
     rows = _rows(answer)
     if arguments.json:
-        print(json.dumps(answer))
+        print(json.dumps(asdict(answer)))
     elif rows:
         print_table(_COLUMNS, rows)
     else:
         print(f"{qpu.name} takes tasks and jobs; no window is planned")
-    if answer["slurm_error"]:
+    if answer.slurm_error:
         print(
             f"openqse qpu: done, but Slurm does not know yet; the QPU agent keeps trying: "
-            f"{answer['slurm_error']}",
+            f"{answer.slurm_error}",
             file=sys.stderr,
         )
         return 1
@@ -190,26 +191,28 @@ def _change(kind: Kind, arguments: argparse.Namespace, body: dict[str, Any]) -> 
 
 
 def _windows(arguments: argparse.Namespace) -> int:
-    answers = ask(chosen_qpus(arguments), Kind.STATUS, {}, arguments.timeout)
+    answers = inquire(chosen_qpus(arguments), StatusQuestion(), arguments.timeout)
     known = [answer for answer in answers.values() if not isinstance(answer, OpenQSEError)]
     if arguments.json:
-        print(json.dumps([{"qpu": a["qpu"], "windows": a["windows"]} for a in known]))
+        shown = [{"qpu": a.qpu, "windows": list(map(asdict, a.windows))} for a in known]
+        print(json.dumps(shown))
     else:
         print_table(_COLUMNS, [row for answer in known for row in _rows(answer)])
     return complain("qpu windows", answers.values())
 
 
-def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows(answer: StatusReport | ServiceReport) -> list[dict[str, Any]]:
     now = time.time()
     return [
         {
-            **window,
-            "qpu": answer["qpu"],
-            "state": "drained" if window["start"] <= now else "planned",
-            "start": _shown(window["start"]),
-            "end": "when resumed" if window["end"] is None else _shown(window["end"]),
+            "qpu": answer.qpu,
+            "state": "drained" if window.start <= now else "planned",
+            "start": _shown(window.start),
+            "end": "when resumed" if window.end is None else _shown(window.end),
+            "by": window.by,
+            "reason": window.reason,
         }
-        for window in answer["windows"]
+        for window in answer.windows
     ]
 
 
@@ -231,7 +234,7 @@ def _own_pair(qpu: SiteQPU) -> keys.Pair:
                 if name == keys.ADMIN or pair.public == keys.of_qpu(qpu):
                     return pair
     if qpu.key is None:
-        return keys.Pair.of_a_guest()  # the agent says what is missing
+        return keys.Pair.anonymous()  # the agent says what is missing
     raise ArgumentError(
         f"no key of an administrator in {directory} that you may read",
         remedy=f"Run it as root on the host of {qpu.name}'s agent, or name your key with --key",

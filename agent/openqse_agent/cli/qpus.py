@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from dataclasses import asdict
 
 from openqse.errors import OpenQSEError
 from openqse.site import SiteQPU
-from openqse.wire.messages import Kind
+from openqse.wire.reports import StatusQuestion, StatusReport
 from openqse_agent.cli import watch
-from openqse_agent.cli.ask import ask
+from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import (
     Commands,
     add_command,
@@ -77,7 +77,7 @@ def add_parser(commands: Commands, name: str) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     _LAYOUT.chosen(arguments)  # before anybody is asked
     qpus = chosen_qpus(arguments)
-    answers = ask(qpus, Kind.STATUS, {}, arguments.timeout)
+    answers = inquire(qpus, StatusQuestion(), arguments.timeout)
     rows = [row_of(qpu, answers[qpu.name]) for qpu in qpus]
     if not arguments.json:
         for row in rows:
@@ -86,7 +86,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if any(isinstance(answer, OpenQSEError) for answer in answers.values()) else 0
 
 
-def row_of(qpu: SiteQPU, answer: dict[str, Any] | OpenQSEError) -> Row:
+def row_of(qpu: SiteQPU, answer: StatusReport | OpenQSEError) -> Row:
     """An agent's report with the QPU's ``state`` added, or a row that says it is unreachable."""
     if isinstance(answer, OpenQSEError):
         return {
@@ -95,13 +95,13 @@ def row_of(qpu: SiteQPU, answer: dict[str, Any] | OpenQSEError) -> Row:
             "slots": qpu.slots,
             "reason": str(answer),
         }
-    if not answer["online"]:
+    if not answer.online:
         state = "offline"
-    elif answer["drained"]:
-        state = "draining" if answer["busy"] else "drained"
+    elif answer.drained:
+        state = "draining" if answer.busy else "drained"
     else:
         state = "up"
-    return answer | {"state": state}
+    return asdict(answer) | {"state": state}
 
 
 def _reason(row: Row) -> str:

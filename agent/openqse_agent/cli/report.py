@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from openqse.errors import OpenQSEError
-from openqse.wire.messages import Kind
+from openqse.wire.reports import (
+    MOST_ROWS,
+    LeasesQuestion,
+    Question,
+    QueueQuestion,
+    ShareQuestion,
+)
 from openqse_agent.cli import watch
-from openqse_agent.cli.ask import ask
+from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import (
     Commands,
     add_command,
@@ -24,9 +30,6 @@ from openqse_agent.cli.options import (
     own_name,
 )
 from openqse_agent.cli.table import Column, Layout, Row, fraction, numbers, seconds, texts
-
-#: Tasks asked for, of each QPU: the most that its agent reports.
-_QUEUE_LIMIT = 10_000
 
 _LEASES = Layout(
     (
@@ -98,42 +101,43 @@ openqse share --json | jq '.[] | select(.tasks > 0)'"""
 
 @dataclass(frozen=True)
 class _Report:
-    """A kind of report and its command. An answer has the rows under the kind's name.
+    """A question and its command. The answer has its rows under the name of the question's kind.
 
     Attributes:
-        body: of the question.
         shown: turns the rows into those that a table prints.
     """
 
-    kind: Kind
+    question: Question[Any]
     layout: Layout
     help: str
     description: str
     examples: str
-    body: dict[str, Any] = field(default_factory=dict)
     shown: Callable[[list[Row]], list[Row]] = list
+
+    @property
+    def name(self) -> str:
+        return self.question.kind.value
 
 
 def add_parser(commands: Commands) -> None:
     """Adds the commands."""
     for report in (
         _Report(
-            Kind.LEASES,
+            LeasesQuestion(),
             _LEASES,
             "which jobs hold which QPUs",
             _LEASES_DESCRIPTION,
             _LEASES_EXAMPLES,
         ),
         _Report(
-            Kind.QUEUE,
+            QueueQuestion(),
             _QUEUE,
             "the tasks of the QPUs, in the order in which they will run",
             _QUEUE_DESCRIPTION,
             _QUEUE_EXAMPLES,
-            {"limit": _QUEUE_LIMIT},
         ),
         _Report(
-            Kind.SHARE,
+            ShareQuestion(),
             _SHARE,
             "shares of the QPU time, and who used how much recently",
             _SHARE_DESCRIPTION,
@@ -142,17 +146,17 @@ def add_parser(commands: Commands) -> None:
         ),
     ):
         run = partial(_run, report)
-        iterates = report.kind == Kind.QUEUE
+        iterates = isinstance(report.question, QueueQuestion)
         parser = add_command(
             commands,
-            report.kind.value,
+            report.name,
             watch.repeated(run) if iterates else run,
             help=report.help,
             description=report.description,
             examples=report.examples,
         )
         add_qpus(parser)
-        add_filters(parser, job=report.kind != Kind.SHARE)
+        add_filters(parser, job=not isinstance(report.question, ShareQuestion))
         report.layout.add_options(parser)
         if iterates:
             watch.add_option(parser)
@@ -188,16 +192,17 @@ def accepts(arguments: argparse.Namespace) -> Callable[[Row], bool]:
 def _run(report: _Report, arguments: argparse.Namespace) -> int:
     report.layout.chosen(arguments)  # before anybody is asked
     accepted = accepts(arguments)
-    name = report.kind.value
-    answers = ask(chosen_qpus(arguments), report.kind, report.body, arguments.timeout)
+    name = report.name
+    answers = inquire(chosen_qpus(arguments), report.question, arguments.timeout)
     rows: list[Row] = []
     for qpu, answer in answers.items():
         if isinstance(answer, OpenQSEError):
             continue
-        rows += answer[name]
-        if len(answer[name]) == report.body.get("limit"):
+        told = getattr(answer, name)
+        rows += map(asdict, told)
+        if isinstance(report.question, QueueQuestion) and len(told) == MOST_ROWS:
             print(
-                f"openqse {name}: {qpu} may have more tasks than the first {_QUEUE_LIMIT}; only "
+                f"openqse {name}: {qpu} may have more tasks than the first {MOST_ROWS}; only "
                 "those are looked at",
                 file=sys.stderr,
             )

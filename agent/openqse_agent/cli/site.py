@@ -15,8 +15,8 @@ from pathlib import Path
 from openqse import site as sites
 from openqse.errors import ConfigurationError, OpenQSEError
 from openqse.site import Site
-from openqse.wire.messages import Kind
-from openqse_agent.cli.ask import ask
+from openqse.wire.reports import StatusQuestion
+from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import Commands, add_command, add_group, add_json, add_site
 from openqse_agent.files import make_public_folder
 
@@ -247,13 +247,13 @@ def _billed(partitions: str) -> set[str]:
 
 def _agents(site: Site) -> list[Finding]:
     findings = []
-    for name, answer in ask(site.qpus.values(), Kind.STATUS, {}, timeout=3.0).items():
+    for name, answer in inquire(site.qpus.values(), StatusQuestion(), timeout=3.0).items():
         what = f"QPU agent of {name}"
         if isinstance(answer, OpenQSEError):
             findings.append(Finding(what, False, str(answer)))
             continue
         expected = site.qpu(name).slots
-        actual = answer["slots"]
+        actual = answer.slots
         otherwise = f"it has {actual} slots, the site file {expected}; restart it"
         findings.append(_finding(what, actual == expected, otherwise))
     return findings

@@ -411,7 +411,7 @@ def test_only_the_lapsed_lease_of_an_ended_job_is_revoked(
 def test_a_lease_of_a_job_that_runs_is_kept_whoever_renews_it(
     make_stack: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
     stack = make_stack(lease_ttl=0.5)
     stack.slurm.submit(7, {"qpu_emu0": 1})
     stack.attach(7, "emu0")
@@ -425,7 +425,7 @@ def test_the_lease_of_a_job_that_ended_is_revoked_though_its_node_renews_it(
     make_stack: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its epilog never came: the node agent was down just then."""
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
     stack = make_stack(lease_ttl=0.5)
     stack.slurm.submit(7, {"qpu_emu0": 1})
     stack.attach(7, "emu0")
@@ -589,7 +589,7 @@ def test_a_record_that_cannot_be_read_costs_its_job_alone(stack: Stack) -> None:
 def test_a_revoked_lease_closes_the_jobs_socket(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
     for job in (7, 8):
         stack.slurm.submit(job, {"qpu_emu0": 3})
     stack.attach(7, "emu0")

@@ -16,7 +16,7 @@ from test_executor import task
 
 from openqse import device
 from openqse.errors import StorageError, TaskCancelled
-from openqse_agent.qpu.charging import Charging
+from openqse_agent.qpu.charges.commit import Charging
 from openqse_agent.qpu.journal import Journal
 
 

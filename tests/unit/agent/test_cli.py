@@ -270,7 +270,7 @@ def test_check_finds_an_agent_of_other_slots_and_one_that_is_down(
 
     from openqse_agent.cli import site as command
 
-    monkeypatch.setattr(command, "ask", partial(_quick, command.ask))
+    monkeypatch.setattr(command, "inquire", partial(_quick, command.inquire))
     stack.stop_qpu("emu1")
     stack.qpus["emu0"].agent._qpu = sites.SiteQPU("emu0", 3, "", "")
     code, found = findings(agreeing, capsys)
@@ -279,8 +279,8 @@ def test_check_finds_an_agent_of_other_slots_and_one_that_is_down(
     assert "does not answer" in found["QPU agent of emu1"]
 
 
-def _quick(ask: Any, qpus: Any, kind: Any, body: Any, timeout: float) -> Any:
-    return ask(qpus, kind, body, 0.3)
+def _quick(inquire: Any, qpus: Any, question: Any, timeout: float) -> Any:
+    return inquire(qpus, question, 0.3)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ from test_journal import charge
 from test_leases import lease
 
 from openqse import device
-from openqse_agent.qpu import chargelog
-from openqse_agent.qpu.charging import Charging
+from openqse_agent.qpu.charges.commit import Charging
 from openqse_agent.qpu.journal import Journal
+from openqse_agent.qpu.journal import log as chargelog
 from openqse_agent.qpu.leases import State
 
 Say = Callable[[str], None]
@@ -158,8 +158,8 @@ def check(path: Path, said: list[str]) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log so small that it begins anew several times, and is cheap to make."""
     monkeypatch.setattr(chargelog, "SIZE", 1500)
-    monkeypatch.setattr("openqse_agent.qpu.journal._ROOM", 500)
-    monkeypatch.setattr("openqse_agent.qpu.charging.AHEAD", 1000)
+    monkeypatch.setattr("openqse_agent.qpu.journal.database._ROOM", 500)
+    monkeypatch.setattr("openqse_agent.qpu.charges.commit.AHEAD", 1000)
 
 
 @pytest.mark.parametrize("when", ["before", "halfway", "after"])

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import Refused, ScriptedDevice, Stack, eventually
+from stack import Refused, Stack, eventually
 
 import openqse
 from openqse import device
 from openqse.errors import DeviceError, LimitExceeded, StorageError, TaskCancelled
-from openqse_agent.qpu.charging import Charging
-from openqse_agent.qpu.delivery import Ledger, Session
-from openqse_agent.qpu.executor import Executor, Task
+from openqse.testing import ScriptedDevice
+from openqse_agent.qpu.charges.commit import Charging
 from openqse_agent.qpu.journal import Charge, Journal
 from openqse_agent.qpu.leases import Lease, Mode
-from openqse_agent.qpu.queue import FairQueue
-from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.qpu.tasks.executor import Executor, Task
+from openqse_agent.qpu.tasks.queue import FairQueue
+from openqse_agent.qpu.tasks.sessions import Ledger, Session
+from openqse_agent.qpu.tasks.shares import ShareTree
 from openqse_agent.slurm.client import Reservation
 
 #: Seconds of QPU time: a thousand of the scripted device's shots.
@@ -40,10 +41,10 @@ class Rig:
     """An executor, with the charging that its tasks go through, turned as the loop does."""
 
     def __init__(self, journal: Journal) -> None:
-        self.driver = ScriptedDevice()
+        self.driver = ScriptedDevice(max_shots=MANY)
         self.charging = Charging(journal)
         queue: FairQueue[Task] = FairQueue(ShareTree())
-        self.executor = Executor(self.driver, self.charging, 4, queue, SLICE)
+        self.executor = Executor(device.ThreadDevice(self.driver), self.charging, 4, queue, SLICE)
 
     def turn(self) -> list[tuple[Task, Any]]:
         self.executor.turn()
@@ -85,7 +86,7 @@ def task(number: int, program: openqse.Circuit = PROGRAM, shots: int = 2, **chan
     session = Session(Ledger(lease), b"session", (b"c1", b"s"))
     work = device.Work(bytes.fromhex(program.id), np.empty((3, 0)), shots=shots)
     values: dict[str, Any] = {"deadline": None, "interactive": False, "arrived": 0.0}
-    return Task(b"%d" % number, session, 100, work, program.encoded, **(values | changed))
+    return Task(b"%d" % number, session, 100, work, program.program, **(values | changed))
 
 
 def test_a_long_task_gives_way_after_each_slice(rig: Rig) -> None:
@@ -156,7 +157,7 @@ def test_small_tasks_of_one_program_run_in_one_go(rig: Rig, journal: Journal) ->
 
 def test_while_others_wait_less_is_run_in_one_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = 4.5 * 2 * rig.driver.SHOT_NS * 1e-9
-    monkeypatch.setattr("openqse_agent.qpu.executor._TOGETHER_WHILE_OTHERS_WAIT", limit)
+    monkeypatch.setattr("openqse_agent.qpu.tasks.executor._TOGETHER_WHILE_OTHERS_WAIT", limit)
     tasks = small(rig, 8)
     lease = Lease("M", 8, 0, "bob", "ml", 1, Mode.SHARED, 0, 1, None, 0.0)
     others = [task(20 + i) for i in range(8)]
@@ -213,7 +214,7 @@ def test_a_question_to_the_device_is_put_between_the_slices_of_a_task(rig: Rig) 
     executor.push(long)
     rig.until(lambda _: long.shots_done > 0)
     executor.aside(
-        lambda: seen.append((executor.running, executor.estimate(PROGRAM.encoded, 5, 2)))
+        lambda: seen.append((executor.running, executor.estimate(PROGRAM.program, 5, 2)))
     )
     rig.until(lambda _: seen)
     assert seen == [((), 10 * rig.driver.SHOT_NS)]
@@ -280,13 +281,16 @@ def test_a_charge_names_task_lease_job_account_and_all_shots(rig: Rig, journal: 
 
 def test_a_failed_task_costs_nothing(rig: Rig, journal: Journal) -> None:
     too_wide = openqse.CircuitBuilder(5).measure_all().build()
+    broken = openqse.CircuitBuilder(2).measure_all().build()
+    rig.driver.broken.add(broken.id)
     late = task(2, deadline=0.0)
     stopped = task(3, stopped=TaskCancelled("gone"))
-    ended = rig.outcomes(task(1, too_wide), late, stopped)
-    assert [type(ended[b"%d" % i]).__name__ for i in (1, 2, 3)] == [
+    ended = rig.outcomes(task(1, broken), late, stopped, task(4, too_wide))
+    assert [type(ended[b"%d" % i]).__name__ for i in (1, 2, 3, 4)] == [
         "DeviceError",
         "DeadlineExceeded",
         "TaskCancelled",
+        "NotSupported",
     ]
     assert journal.usage() == []
 

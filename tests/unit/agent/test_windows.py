@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqse.errors import ArgumentError
-from openqse_agent.qpu.windows import MAX_AHEAD, MAX_WINDOWS, Window, Windows, differences
+from openqse_agent.qpu.service.windows import MAX_AHEAD, MAX_WINDOWS, Window, Windows, differences
 from openqse_agent.slurm.client import Reservation
 
 NOW = 1_800_000_000.0

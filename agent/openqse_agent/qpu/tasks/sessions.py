@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from openqse.errors import LimitExceeded, UnknownProgram
+from openqse.program.program import Program
 from openqse.wire import limits
 from openqse.wire.frames import Frame
+from openqse.wire.versions import SPOKEN
 from openqse_agent.qpu.leases import Lease
-from openqse_agent.qpu.queue import Owner
+from openqse_agent.qpu.tasks.queue import Owner
 
 if TYPE_CHECKING:
-    from openqse_agent.qpu.executor import Task
+    from openqse_agent.qpu.tasks.executor import Task
 
 #: Envelope of an answer: routing id of the relay or the node agent, and of the session.
 Address = tuple[bytes, bytes]
@@ -34,10 +36,11 @@ class Session:
     """One process that sends tasks under a lease.
 
     Attributes:
-        id: the first bytes of its tasks' ids. address: whence it spoke last.
+        id: the first bytes of its tasks' ids.
+        address, version: whence it spoke last, and in which version of the protocol.
         highest: greatest number of its tasks so far; None before the first.
         tasks, size: its unanswered tasks, and the bytes of the messages that brought them.
-        kept: answers that it has not said to have taken, by task id. kept_size: their bytes.
+        kept: answers that it has not acknowledged, by task id. kept_size: their bytes.
         process: the node and the process id there that it has said to be; None before.
         ended: that process has ended: nobody will take an answer.
     """
@@ -45,6 +48,7 @@ class Session:
     ledger: Ledger
     id: bytes
     address: Address
+    version: int = SPOKEN.newest
     highest: int | None = None
     tasks: int = 0
     size: int = 0
@@ -61,8 +65,8 @@ class Session:
     def blocked(self) -> bool:
         """Whether its tasks have to wait until it, or its job, takes results."""
         return (
-            self.kept_size >= limits.SESSION_UNTAKEN_BYTES
-            or self.ledger.kept_size >= limits.JOB_UNTAKEN_BYTES
+            self.kept_size >= limits.SESSION_UNACKNOWLEDGED_BYTES
+            or self.ledger.kept_size >= limits.JOB_UNACKNOWLEDGED_BYTES
         )
 
     def admit(self, size: int, window: int) -> None:
@@ -126,9 +130,9 @@ class Ledger:
     """What is owed under one lease; it ends with it.
 
     Attributes:
-        tasks: unanswered ones of all sessions. kept_size: bytes of all answers not taken.
+        tasks: unanswered ones of all sessions. kept_size: bytes of all answers not acknowledged.
         parked: tasks whose sessions were blocked when it was their turn.
-        programs: encoded, by hash, the least recently used first.
+        programs: by digest, the least recently used first.
         processes: the sessions of each process, by node and process id.
     """
 
@@ -137,7 +141,7 @@ class Ledger:
     tasks: int = 0
     kept_size: int = 0
     parked: list[Task] = field(default_factory=list)
-    programs: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
+    programs: OrderedDict[bytes, Program] = field(default_factory=OrderedDict)
     program_size: int = 0
     processes: dict[str, dict[int, list[Session]]] = field(default_factory=dict)
     _owner: Owner | None = None
@@ -210,17 +214,17 @@ class Ledger:
             session.ended = True
         return ended
 
-    def keep_program(self, key: bytes, program: bytes) -> None:
-        """Keeps an encoded program, in the place of others where need be."""
-        if key not in self.programs:
-            self.programs[key] = program
-            self.program_size += len(program)
+    def keep_program(self, program: Program) -> None:
+        """Keeps a program, in the place of others where need be."""
+        if program.digest not in self.programs:
+            self.programs[program.digest] = program
+            self.program_size += len(program.data)
             while self.program_size > limits.PROGRAM_BYTES_PER_JOB:
                 _, dropped = self.programs.popitem(last=False)
-                self.program_size -= len(dropped)
+                self.program_size -= len(dropped.data)
 
-    def program(self, key: bytes) -> bytes:
-        """An encoded program.
+    def program(self, key: bytes) -> Program:
+        """The program with a digest.
 
         Raises:
             UnknownProgram: it was never sent under this lease, or was dropped since.

@@ -1,4 +1,4 @@
-"""The QPU agent's memory on disk: leases that outlive it, and what each task was charged."""
+"""The journal: an SQLite file of the leases that outlive the agent, and of all charges."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import json
 import os
 import sqlite3
 import threading
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgpack
 
 from openqse.errors import ConfigurationError, StorageError
-from openqse_agent.qpu.chargelog import ChargeLog
-from openqse_agent.qpu.leases import Lease, Mode, State
+from openqse_agent.clock import SYSTEM, Clock
+from openqse_agent.qpu.journal.log import ChargeLog
+from openqse_agent.qpu.leases.table import Lease, Mode, State
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 1
 
 #: Marks an SQLite file as a journal ("oQSE").
 _APPLICATION = 0x6F515345
@@ -45,36 +45,8 @@ CREATE TABLE charge (
 ) STRICT, WITHOUT ROWID;
 """
 
-#: From the schema of version 1, which knew no states and took a task id to be the site's.
-_FROM_1 = f"""
-DROP INDEX lease_active;
-ALTER TABLE lease RENAME TO lease_1;
-ALTER TABLE charge RENAME TO charge_1;
-{_SCHEMA}
-INSERT INTO lease SELECT id, job_id, uid, user, account, slots, mode, restart_count, generation,
-    ends_at, nodes, jobs, CASE WHEN ended_at IS NULL THEN 'active'
-    WHEN end_reason LIKE '%revoked%' THEN 'revoked' ELSE 'released' END,
-    granted_at, ended_at, end_reason, ended_at IS NOT NULL FROM lease_1;
-INSERT INTO charge SELECT lease, task, 0, job_id, account, user, shots, qpu_time_ns, 0, charged_at
-    FROM charge_1;
-DROP TABLE lease_1;
-DROP TABLE charge_1;
-"""
-
-#: From that of version 2, which knew neither how long tasks waited nor what Slurm was told.
-_FROM_2 = f"""
-DROP INDEX lease_held;
-ALTER TABLE lease RENAME TO lease_2;
-ALTER TABLE charge RENAME TO charge_2;
-{_SCHEMA}
-INSERT INTO lease SELECT *, ended_at IS NOT NULL FROM lease_2;
-INSERT INTO charge SELECT lease, task, generation, job_id, account, user, shots, qpu_time_ns, 0,
-    charged_at FROM charge_2;
-DROP TABLE lease_2;
-DROP TABLE charge_2;
-"""
-#: Values of a charge in the log of that version.
-_CHARGE_OF_2 = 9
+#: The statements that bring a file of a former schema to the next one, by its version. None yet.
+_MIGRATIONS: Mapping[int, str] = {}
 
 
 class Charge(NamedTuple):
@@ -110,9 +82,6 @@ class JobUsage:
     qpu_time_ns: int
     waited_ns: int
 
-    def to_wire(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 class Journal:
     """An SQLite file in write-ahead mode, and a log of charges on their way into it.
@@ -125,8 +94,9 @@ class Journal:
             and so the agent starts when somebody has looked at it and not before.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock = SYSTEM) -> None:
         self._path = path
+        self._clock = clock
         self._lock = threading.Lock()  # one thread's transaction must not take in another's
         self._reading = threading.Lock()
         self._unsettled: dict[tuple[str, bytes], tuple[Any, ...]] = {}
@@ -148,10 +118,7 @@ class Journal:
             self._read("SELECT 1 FROM lease LIMIT 1", ())  # now it has all files that it needs
             self._log = ChargeLog(path.with_suffix(".charge-log"))
             for batch in self._log.batches:
-                rows = msgpack.unpackb(batch, use_list=False)
-                self._keep(
-                    (*row[:-1], 0, row[-1]) if len(row) == _CHARGE_OF_2 else row for row in rows
-                )
+                self._keep(msgpack.unpackb(batch, use_list=False))
             self.settle()
         except (OSError, sqlite3.Error, msgpack.UnpackException, ValueError, TypeError) as error:
             raise ConfigurationError(
@@ -168,17 +135,11 @@ class Journal:
         if (version, mark) == (SCHEMA_VERSION, _APPLICATION):
             return
         if version == 0 and not tables:
-            self._change(_SCHEMA)
-        elif version == 1 and {"lease", "charge"} <= tables:
+            self._change(_SCHEMA, SCHEMA_VERSION)
+        elif mark == _APPLICATION and _leads_here(version):
             self._copy_aside(version)
-            log = self._path.with_suffix(".charges")  # of that version, beside its database
-            charges = msgpack.Unpacker(use_list=False)
-            charges.feed(log.read_bytes() if log.exists() else b"")
-            self._change(_FROM_1, list(charges))
-            log.unlink(missing_ok=True)
-        elif version == 2 and mark == _APPLICATION:
-            self._copy_aside(version)
-            self._change(_FROM_2)
+            for former in range(version, SCHEMA_VERSION):
+                self._change(_MIGRATIONS[former], former + 1)
         else:
             raise ConfigurationError(
                 f"the journal {self._path} has schema {version}; this release has {SCHEMA_VERSION}",
@@ -186,19 +147,14 @@ class Journal:
                 remedy="Start the release that wrote it, or move the file away",
             )
 
-    def _change(self, script: str, charges_of_1: Iterable[tuple[Any, ...]] = ()) -> None:
-        """Brings the file to this schema, all or nothing."""
+    def _change(self, script: str, version: int) -> None:
+        """Brings the file to a schema, all or nothing."""
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             for statement in script.split(";"):
                 self._db.execute(statement)
-            self._db.executemany(
-                "INSERT OR IGNORE INTO charge (task, lease, generation, job_id, account, user, "
-                "shots, qpu_time_ns, waited_ns, charged_at) VALUES (?,?,0,?,?,?,?,?,0,?)",
-                charges_of_1,
-            )
             self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
-            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._db.execute(f"PRAGMA user_version = {version}")
 
     def _copy_aside(self, version: int) -> None:
         """Keeps a file as it was before its schema changes."""
@@ -257,7 +213,7 @@ class Journal:
                 json.dumps(sorted(lease.nodes)),
                 json.dumps(sorted(lease.jobs)),
                 lease.state,
-                time.time(),
+                self._clock.time(),
             ),
         )
 
@@ -265,7 +221,7 @@ class Journal:
         """Records how a lease has ended."""
         self._write(
             "UPDATE lease SET state=?, ended_at=?, end_reason=? WHERE id=?",
-            (state, time.time(), reason, lease_id),
+            (state, self._clock.time(), reason, lease_id),
         )
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
@@ -297,7 +253,7 @@ class Journal:
         Raises:
             StorageError: the disk failed, or is full and so is the log.
         """
-        now = time.time()
+        now = self._clock.time()
         rows = [(*charge, now) for charge in charges]
         batch: bytes = msgpack.packb(rows)
         try:
@@ -429,3 +385,9 @@ class Journal:
             with self._reading:
                 self._reader.close()
             self._db.close()
+
+
+def _leads_here(version: int) -> bool:
+    """Whether there are steps from a former schema to this one."""
+    former = range(version, SCHEMA_VERSION)
+    return len(former) > 0 and all(step in _MIGRATIONS for step in former)

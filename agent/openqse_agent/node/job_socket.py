@@ -38,7 +38,7 @@ _NEWS = "inproc://news"
 _POLLIN = int(zmq.POLLIN)
 
 
-class Front:
+class JobSocket:
     """One socket of a job.
 
     It has a ZeroMQ context of its own, so that whoever floods it slows nobody else: its thread

@@ -12,10 +12,12 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
 
 from openqse import device
 from openqse.errors import (
@@ -26,12 +28,12 @@ from openqse.errors import (
     OpenQSEError,
     TaskCancelled,
 )
-from openqse.program.circuit import Circuit
+from openqse.program.program import Program
 from openqse.wire import limits
-from openqse_agent.qpu.charging import AHEAD, Charging
-from openqse_agent.qpu.delivery import Ledger, Session
+from openqse_agent.qpu.charges.commit import AHEAD, Charging
 from openqse_agent.qpu.leases import Lease
-from openqse_agent.qpu.queue import Owner, Queue
+from openqse_agent.qpu.tasks.queue import Owner, Queue
+from openqse_agent.qpu.tasks.sessions import Ledger, Session
 
 log = logging.getLogger("qpu-agent")
 
@@ -67,7 +69,7 @@ class Task:
 
     Attributes:
         size: bytes of the message that brought it.
-        program: its program, encoded. deadline: monotonic instant, or None.
+        program: its program. deadline: monotonic instant, or None.
         arrived, began: monotonic instants. turn: number of the device's turn when it arrived.
         slices: what is left to run of it. join: what its slices gave so far; None while it has not
             begun, or is run whole.
@@ -78,7 +80,7 @@ class Task:
     session: Session
     size: int
     work: device.Work
-    program: bytes
+    program: Program
     deadline: float | None
     interactive: bool
     arrived: float
@@ -165,12 +167,16 @@ class Executor:
 
     def __init__(
         self,
-        driver: device.Device,
+        driver: device.Device[Any, Any],
         charging: Charging,
         programs: int,
         queue: Queue[Task],
         slice: float,
+        name: str = "the device",
     ) -> None:
+        self._name = name
+        self._preparer = device.Preparer(driver, name)
+        self._handle: Any = None
         self._driver = driver
         self._charging = charging
         self._programs = programs
@@ -263,6 +269,8 @@ class Executor:
                 parked.remove(task)
                 return True
             self._begun.discard(task)
+            if self._handle is not None and all(one.stopped for one in self.running):
+                self._driver.cancel(self._handle)
             return self._queue.remove(task)
 
     def aside(self, call: Callable[[], None]) -> None:
@@ -310,8 +318,8 @@ class Executor:
             yield first
             yield from forecast
 
-    def estimate(self, program: bytes, shots: int, sets: int) -> int:
-        """What running an encoded program would take; to be called ``aside``.
+    def estimate(self, program: Program, shots: int, sets: int) -> int:
+        """What running a program would take; to be called ``aside``.
 
         A program that no task has brought is not kept.
 
@@ -321,15 +329,15 @@ class Executor:
         Raises:
             OpenQSEError: the device cannot run it, or has no model of its timing.
         """
-        circuit = Circuit.decode(program)
-        known = self._prepared.get(circuit.digest)
+        known = self._prepared.get(self._preparer.key(program))
+        prepared = known.prepared if known else self._preparer.prepare(program)
         with device.typed_errors():
-            prepared = known.prepared if known else self._driver.prepare(circuit.program)
-            return self._driver.estimate(prepared, shots, sets)
+            work = device.Work(b"", np.empty((sets, 0)), shots)
+            return self._driver.estimate(prepared, work)
 
     def expected_qpu_time(self, task: Task) -> float | None:
         """Seconds of QPU time that a task is going to take, if that is known."""
-        program = self._prepared.get(task.work.program)
+        program = self._prepared.get(self._preparer.key(task.program))
         if program is None or program.qpu_time is None:
             return None
         return program.qpu_time * (_shots(task.work) - task.shots_done)
@@ -384,7 +392,7 @@ class Executor:
         return task
 
     def _is_short(self, task: Task) -> bool:
-        program = self._prepared.get(task.work.program)
+        program = self._prepared.get(self._preparer.key(task.program))
         return program is not None and program.expected(task.work) < _SHORT
 
     def _run(self, task: Task, most: float) -> list[Ended]:
@@ -421,7 +429,7 @@ class Executor:
     def _alike(self, task: Task, most: float) -> list[Task]:
         """Takes the tasks behind one that may run along with it: as many as make up a slice or, if
         those of other sessions wait, fewer: their first ones are not to wait for all of these."""
-        program = self._prepared.get(task.work.program)
+        program = self._prepared.get(self._preparer.key(task.program))
         if task.join is not None or program is None or not program.qpu_time:
             return []
         alone = len(self._queue) < task.session.tasks
@@ -453,9 +461,7 @@ class Executor:
         works = [task.work for task in tasks]
         try:
             prepared = self._prepare(tasks[0]).prepared
-            outcome, _ = self._execute(
-                prepared, device.together(works), lambda: all(task.should_stop() for task in tasks)
-            )
+            outcome, _ = self._execute(prepared, device.together(works))
             return [(part, part.data.qpu_time_ns) for part in device.apart(outcome, works)]
         except OpenQSEError:
             return [self._run_one(task) for task in tasks]
@@ -468,9 +474,12 @@ class Executor:
             if task.should_stop():
                 raise TaskCancelled("stopped before it ran")
             program = self._prepare(task)
+            device.check_work(task.work, self._driver.capabilities, self._name)
             _check_size(task, program)
             work = self._next_slice(task, program)
-            outcome, seconds = self._execute(program.prepared, work, task.should_stop)
+            if task.deadline is not None:
+                work = replace(work, deadline=task.deadline)
+            outcome, seconds = self._execute(program.prepared, work)
             program.took(seconds, work)
             took = outcome.data.qpu_time_ns
             program.qpu_time = took * 1e-9 / _shots(work)
@@ -479,6 +488,7 @@ class Executor:
                 outcome = task.join.outcome() if task.join.done else None
             return outcome, took
         except TaskCancelled as error:
+            task.should_stop()  # if it is late, that is why
             outcome = task.stopped or error
         except OpenQSEError as error:
             outcome = error.at("QPU agent")
@@ -488,14 +498,16 @@ class Executor:
         # Nobody pays for it, and yet others have waited for so long.
         return outcome, int((time.monotonic() - began) * 1e9)
 
-    def _execute(
-        self, prepared: Any, work: device.Work, stopped: Callable[[], bool]
-    ) -> tuple[device.Outcome, float]:
+    def _execute(self, prepared: Any, work: device.Work) -> tuple[device.Outcome, float]:
         """What the device makes of work, and in how many seconds."""
         began = time.monotonic()
         try:
-            outcome = device.execute(self._driver, prepared, work, stopped)
+            self._handle = self._driver.submit(prepared, work)
+            if all(task.stopped for task in self.running):
+                self._driver.cancel(self._handle)
+            outcome = device.result(self._driver, self._handle, work)
         finally:
+            self._handle = None
             seconds = time.monotonic() - began
             self.busy_s += seconds
         return outcome, seconds
@@ -507,26 +519,22 @@ class Executor:
         if task.slices is None:
             work = task.work
             try:
-                took = self._driver.estimate(
-                    program.prepared, work.shots, len(work.parameters), work.observable
-                )
+                took = self._driver.estimate(program.prepared, work)
             except NotSupported:
                 took = 0
             if took <= self._slice_ns:
                 return work
-            task.slices = device.slices(work, took, self._slice_ns)
+            task.slices = device.slices(work, took, self._slice_ns, self._driver.capabilities.seeds)
             task.join = device.Join(work)
         return next(task.slices)
 
     def _prepare(self, task: Task) -> _Program:
-        key = task.work.program
+        key = self._preparer.key(task.program)
         program = self._prepared.get(key)
         if program is None:
-            with device.typed_errors():
-                circuit = Circuit.decode(task.program)
-                prepared = self._driver.prepare(circuit.program)
-            shot_size = (circuit.num_outputs + 7) // 8
-            program = self._prepared[key] = _Program(prepared, len(task.program), shot_size)
+            prepared = self._preparer.prepare(task.program)
+            shot_size = (task.program.width + 7) // 8
+            program = self._prepared[key] = _Program(prepared, len(task.program.data), shot_size)
             self._prepared_size += program.size
             while len(self._prepared) > self._programs or self._prepared_size > _PREPARED_BYTES:
                 _, dropped = self._prepared.popitem(last=False)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from openqse import device
-from openqse.errors import InternalError, LimitExceeded, OpenQSEError, ProtocolError
+from openqse.errors import InternalError, LimitExceeded, OpenQSEError
 from openqse.wire import limits
 from openqse.wire.messages import Header, Latency
-from openqse_agent.qpu.delivery import Address, Ledger, Session
-from openqse_agent.qpu.executor import Executor, Task
+from openqse.wire.reports import EstimateQuestion
 from openqse_agent.qpu.leases import Lease, Mode
+from openqse_agent.qpu.tasks.executor import Executor, Task
+from openqse_agent.qpu.tasks.sessions import Address, Ledger, Session
 
 log = logging.getLogger("qpu-agent")
 
@@ -87,19 +88,10 @@ class Estimates:
 
     def _task(self, body: Row) -> Task:
         """A task of a job that is not there."""
-        program, shots, sets = body.get("program"), body.get("shots"), body.get("parameter_sets")
-        account, user, latency = body.get("account"), body.get("user"), body.get("latency")
-        if not (
-            type(program) is bytes
-            and type(shots) is int
-            and type(sets) is int
-            and type(account) is str
-            and type(user) is str
-            and latency in tuple(Latency)
-        ):
-            raise ProtocolError("an estimate is asked for with something missing, or wrong")
+        asked = EstimateQuestion.read(body)
+        shots, sets = asked.shots, asked.parameter_sets
         for name, value, most in (
-            ("bytes of program", len(program), limits.MAX_PROGRAM_BYTES),
+            ("bytes of program", len(asked.program), limits.MAX_PROGRAM_BYTES),
             ("shots", shots, self._max_shots),
             ("parameter sets", sets, limits.MAX_MESSAGE_BYTES // 8),
         ):
@@ -109,11 +101,12 @@ class Estimates:
                     layer="QPU agent",
                     limit=name,
                 )
+        program = asked.envelope.around(asked.program)
         now = time.monotonic()
-        lease = Lease("", 0, -1, user, account, 1, Mode.SHARED, 0, 0, None, now)
+        lease = Lease("", 0, -1, asked.user, asked.account, 1, Mode.SHARED, 0, 0, None, now)
         session = Session(Ledger(lease), b"", (b"", b""))
         work = device.Work(b"", np.empty((sets, 0)), shots)
-        return Task(b"", session, 0, work, program, None, latency == Latency.INTERACTIVE, now)
+        return Task(b"", session, 0, work, program, None, asked.latency == Latency.INTERACTIVE, now)
 
     def _row(self, task: Task, qpu_time_ns: int) -> Row:
         executor = self._executor

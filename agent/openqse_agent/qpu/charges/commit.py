@@ -21,7 +21,7 @@ from openqse.errors import StorageError
 from openqse_agent.qpu.journal import Charge, Journal
 
 if TYPE_CHECKING:
-    from openqse_agent.qpu.executor import Ended, Task
+    from openqse_agent.qpu.tasks.executor import Ended, Task
 
 log = logging.getLogger("qpu-agent")
 

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ from openqse.errors import (
     ConfigurationError,
     DeviceError,
     OpenQSEError,
-    ProtocolError,
     QPUDrained,
 )
 from openqse.site import SiteQPU
-from openqse.wire.frames import Frame, encode
-from openqse.wire.messages import Header, Kind, header
+from openqse.wire.control import Drain, Resume, ServiceReport
+from openqse.wire.frames import Frame
+from openqse.wire.messages import Header
+from openqse.wire.reports import WindowRow
 from openqse_agent.files import write_whole
-from openqse_agent.qpu.admission import Ask
-from openqse_agent.qpu.delivery import Address
-from openqse_agent.qpu.windows import MAX_REASON, Window, Windows, differences
+from openqse_agent.qpu.leases.admission import Ask
+from openqse_agent.qpu.service.windows import MAX_REASON, Window, Windows, differences
+from openqse_agent.qpu.tasks.sessions import Address
 from openqse_agent.slurm import client as slurm
 
 log = logging.getLogger("qpu-agent")
@@ -84,10 +86,10 @@ class Maintenance:
             key: name of the administrator's key.
         """
         now = time.time()
-        start, seconds = _seconds(body, "start"), _seconds(body, "seconds")
-        start = now if start is None else start
-        end = None if seconds is None else start + seconds
-        window = Window(start, end, _text(body, "reason"), _who(body, key), now)
+        wanted = Drain.read(body)
+        start = now if wanted.start is None else wanted.start
+        end = None if wanted.seconds is None else start + wanted.seconds
+        window = Window(start, end, _printable(wanted.reason), _who(wanted.user, key), now)
         self._keep(self._windows.expire(now).add(window, now))
         log.warning("%s takes no new task %s", self._qpu.name, window)
         self._changed(address, head)
@@ -95,25 +97,27 @@ class Maintenance:
     def resume(self, address: Address, head: Header, body: dict[str, Any], key: str) -> None:
         """Ends a drain, or takes back the window planned for ``start``; answers as ``drain``."""
         now = time.time()
-        start = _seconds(body, "start")
+        wanted = Resume.read(body)
+        start = wanted.start
         kept = self._windows.resume(now) if start is None else self._windows.cancel(start, now)
         gone = set(self._windows.all) - set(kept.all)
         self._keep(kept)
         for window in gone:
-            who, why = _who(body, key), _text(body, "reason")[:MAX_REASON]
+            who, why = _who(wanted.user, key), _printable(wanted.reason)[:MAX_REASON]
             log.warning("%s: taken back by %s: %s; it was %s", self._qpu.name, who, why, window)
         self._changed(address, head)
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> ServiceReport:
         """What a status says of it."""
         now = time.time()
         self._follow(now)  # what is said to hold does
         current = self._windows.in_force(now)
-        return {
-            "drained": "" if current is None else str(current),
-            "windows": self._windows.to_wire(),
-            "slurm_error": self._error,
-        }
+        return ServiceReport(
+            qpu=self._qpu.name,
+            drained="" if current is None else str(current),
+            windows=tuple(WindowRow(**asdict(window)) for window in self._windows.all),
+            slurm_error=self._error,
+        )
 
     def explained(self, error: OpenQSEError) -> OpenQSEError:
         """The error of a task that waited too long, which says so if the QPU is drained."""
@@ -140,12 +144,7 @@ class Maintenance:
 
     def _changed(self, address: Address, head: Header) -> None:
         self._follow(time.time())
-        self._waiting.append(
-            lambda: self._send(
-                address,
-                encode(header(Kind.REPORT, head.task), {"qpu": self._qpu.name, **self.report()}),
-            )
-        )
+        self._waiting.append(lambda: self._send(address, self.report().frames(head.task)))
         if not self._asking:
             self._tell_slurm(time.monotonic())
 
@@ -193,25 +192,13 @@ class Maintenance:
             self._slurm.reserve(reservation)
 
 
-def _who(body: dict[str, Any], key: str) -> str:
+def _who(user: str, key: str) -> str:
     """What an administrator calls itself, and which key proves that it is one."""
-    return f"{_text(body, 'user')[:_MAX_NAME]} (key {key})"
+    return f"{_printable(user)[:_MAX_NAME]} (key {key})"
 
 
-def _text(body: dict[str, Any], name: str) -> str:
-    text = body.get(name, "")
-    if type(text) is not str:
-        raise ProtocolError(f"{name!r} is a text", layer="QPU agent")
+def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text).strip()
-
-
-def _seconds(body: dict[str, Any], name: str) -> float | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if type(value) not in (int, float) or not 0 < value < 1e11:
-        raise ProtocolError(f"{name!r} is a positive number of seconds", layer="QPU agent")
-    return float(value)
 
 
 # --- the file ------------------------------------------------------------------------------------

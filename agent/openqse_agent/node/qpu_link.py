@@ -22,7 +22,7 @@ HEARTBEAT_EVERY = 1.0
 LOST_AFTER = 4.0
 
 
-class Uplink:
+class QPULink:
     """The node agent's own connection to one QPU agent; tasks have theirs (``relays``).
 
     Attributes:

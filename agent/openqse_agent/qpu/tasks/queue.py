@@ -14,7 +14,7 @@ from itertools import count
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
-from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.qpu.tasks.shares import ShareTree
 
 #: After this many interactive tasks in a row a session's oldest batch task goes first.
 INTERACTIVE_RUN = 8
@@ -278,18 +278,19 @@ class _Level(_Node[Q]):
         self.urgent: _Heap[Q] = _Heap(attrgetter("pressing"))
         self.sweep = _IDLE_KEPT
 
-    def next(self, lead: float) -> _Node[Q]:
+    def next(self, interactive_credit: float) -> _Node[Q]:
         """The child whose turn it is; the clock moves on.
 
         Args:
-            lead: seconds of QPU time by which one with interactive tasks may be ahead.
+            interactive_credit: seconds of QPU time by which one with interactive tasks may be
+                ahead.
         """
         child = self.ready.first()
         if child.tag > self.clock:
             self.clock = child.tag
         if self.pressing and not child.pressing:
             urgent = self.urgent.first()
-            if urgent.tag - lead / urgent.weight <= child.tag:
+            if urgent.tag - interactive_credit / urgent.weight <= child.tag:
                 return urgent
         return child
 
@@ -303,28 +304,32 @@ class FairQueue(Generic[Q]):
     Vin, OSDI 1996): the child with the least tag is served, its tag grows by cost / weight, and one
     that comes back from idleness starts at the clock of its level, the least tag there. Two things
     are added. A child with interactive tasks is served before the others while it is no more than
-    ``lead`` seconds of QPU time ahead of them (borrowed virtual time: Duda and Cheriton, SOSP
-    1999). And one that comes back having used less than its share lately starts up to ``memory``
-    seconds of QPU time before the clock, in proportion to what it lacks.
+    ``interactive_credit`` seconds of QPU time ahead of them (borrowed virtual time: Duda and
+    Cheriton, SOSP 1999). And one that comes back having used less than its share lately starts up
+    to ``idle_credit`` seconds of QPU time before the clock, in proportion to what it lacks.
 
     So, over any time in which two children f and g of one level always have tasks waiting, what
     they were charged satisfies ``|W_f/w_f - W_g/w_g| <= (m + l_f)/w_f + (m + l_g)/w_g``, l being
-    the longest slice of each and m = lead + memory (without interactive tasks, lead counts as 0;
-    without returns in that time, memory does). No child gains by splitting itself: its parent's tag
-    is what counts. Batch tasks wait for no more than ``lead`` seconds of each sibling's.
+    the longest slice of each and m = interactive_credit + idle_credit (without interactive tasks,
+    the first counts as 0; without returns in that time, the second does). No child gains by
+    splitting itself: its parent's tag is what counts. Batch tasks wait for no more than
+    ``interactive_credit`` seconds of each sibling's.
 
     A decision takes O(levels · log children).
 
     Args:
         shares: the tree, its weights, and the decayed usage, which this queue adds to.
-        lead: seconds of QPU time by which interactive tasks may bring their owners ahead.
-        memory: most seconds of QPU time by which lately unused shares do.
+        interactive_credit: seconds of QPU time by which interactive tasks may bring their owners
+            ahead.
+        idle_credit: most seconds of QPU time by which lately unused shares do.
     """
 
-    def __init__(self, shares: ShareTree, *, lead: float = 0.0, memory: float = 0.0) -> None:
+    def __init__(
+        self, shares: ShareTree, *, interactive_credit: float = 0.0, idle_credit: float = 0.0
+    ) -> None:
         self._shares = shares
-        self._lead = lead
-        self._memory = memory
+        self._interactive_credit = interactive_credit
+        self._idle_credit = idle_credit
         self._root: _Level[Q] = _Level((), None, 1.0)
         self._jobs: dict[Hashable, _Level[Q]] = {}
         self._now = 0.0
@@ -344,7 +349,7 @@ class FairQueue(Generic[Q]):
         if not node.waiting:
             return None
         while isinstance(node, _Level):
-            node = node.next(self._lead)
+            node = node.next(self._interactive_credit)
         assert isinstance(node, _Session)
         return self._taken(node, node.take())
 
@@ -414,7 +419,11 @@ class FairQueue(Generic[Q]):
         self, cost: Callable[[Q], float], slice: float, coming: Q | None = None
     ) -> Iterator[tuple[Q, float]]:
         """The tasks that wait, each once, with the seconds until its next start."""
-        copy = FairQueue[Q](self._shares.frozen(), lead=self._lead, memory=self._memory)
+        copy = FairQueue[Q](
+            self._shares.frozen(),
+            interactive_credit=self._interactive_credit,
+            idle_credit=self._idle_credit,
+        )
         copy._root = copy._copied(self._root, None)
         copy._now = self._now
         if coming is not None:
@@ -512,9 +521,9 @@ class FairQueue(Generic[Q]):
 
     def _head_start(self, node: _Node[Q]) -> float:
         """How much virtual time before the clock a node starts that comes back from idleness."""
-        if not self._memory or not isinstance(node, _Level) or node.owner is not None:
+        if not self._idle_credit or not isinstance(node, _Level) or node.owner is not None:
             return 0.0
-        return self._memory * self._shares.lack(node.key, self._now) / node.weight
+        return self._idle_credit * self._shares.lack(node.key, self._now) / node.weight
 
     @staticmethod
     def _taken(session: _Session[Q], task: Q) -> Q:

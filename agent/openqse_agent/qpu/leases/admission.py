@@ -21,9 +21,9 @@ from openqse.errors import (
 from openqse.site import SiteQPU
 from openqse.wire.frames import Frame, encode, encode_error
 from openqse.wire.messages import Header, Kind, header
-from openqse_agent.qpu.delivery import Address
 from openqse_agent.qpu.journal import Journal
-from openqse_agent.qpu.leases import Lease, LeaseTable, Mode, State
+from openqse_agent.qpu.leases.table import Lease, LeaseTable, Mode, State
+from openqse_agent.qpu.tasks.sessions import Address
 from openqse_agent.slurm import client as slurm
 
 log = logging.getLogger("qpu-agent")

@@ -10,16 +10,12 @@ from itertools import islice
 from typing import Any
 
 from openqse.wire.messages import Latency
-from openqse_agent.qpu.executor import Executor, Task
-from openqse_agent.qpu.shares import ShareTree
-
-Row = dict[str, Any]
-
-#: Rows of a report of the queue: what a message and its reader can take.
-MOST_ROWS = 10_000
+from openqse.wire.reports import QueueRow, ShareRow
+from openqse_agent.qpu.tasks.executor import Executor, Task
+from openqse_agent.qpu.tasks.shares import ShareTree
 
 
-def queue_rows(qpu: str, executor: Executor, parked: Sequence[Task], limit: int) -> list[Row]:
+def queue_rows(qpu: str, executor: Executor, parked: Sequence[Task], limit: int) -> list[QueueRow]:
     """The task that runs, those that wait in the order in which they are to start, and those whose
     sessions have to take results first.
 
@@ -33,8 +29,7 @@ def queue_rows(qpu: str, executor: Executor, parked: Sequence[Task], limit: int)
     listed = set()
     forecast = islice(executor.forecast(), limit - len(rows))
     for position, (task, start) in enumerate(forecast, 1):
-        place = {"position": position, "start_s": elapsed + start}
-        rows.append(_row(qpu, executor, task, "waiting", now) | place)
+        rows.append(_row(qpu, executor, task, "waiting", now, position, elapsed + start))
         listed.add(task.id)
     if len(rows) < limit:  # what comes later than a forecast looks
         later = (task for task in executor.waiting() if task.id not in listed)
@@ -43,39 +38,47 @@ def queue_rows(qpu: str, executor: Executor, parked: Sequence[Task], limit: int)
     return rows[:limit]
 
 
-def _row(qpu: str, executor: Executor, task: Task, state: str, now: float) -> Row:
+def _row(
+    qpu: str,
+    executor: Executor,
+    task: Task,
+    state: str,
+    now: float,
+    position: int | None = None,
+    start_s: float | None = None,
+) -> QueueRow:
     lease = task.lease
-    return {
-        "qpu": qpu,
-        "task": task.id.hex(),
-        "job_id": lease.job_id,
-        "user": lease.user,
-        "account": lease.account,
-        "session": task.session.id.hex(),
-        "latency": str(Latency.INTERACTIVE if task.interactive else Latency.BATCH),
-        "state": state,
-        "shots": task.shots,
-        "shots_done": task.shots_done,
-        "waited_s": now - task.arrived,
-        "position": None,
-        "start_s": None,
-        "qpu_s": executor.expected_qpu_time(task),
-    }
+    return QueueRow(
+        qpu=qpu,
+        task=task.id.hex(),
+        job_id=lease.job_id,
+        user=lease.user,
+        account=lease.account,
+        session=task.session.id.hex(),
+        latency=Latency.INTERACTIVE if task.interactive else Latency.BATCH,
+        state=state,
+        shots=task.shots,
+        shots_done=task.shots_done,
+        waited_s=now - task.arrived,
+        position=position,
+        start_s=start_s,
+        qpu_s=executor.expected_qpu_time(task),
+    )
 
 
-def share_rows(qpu: str, executor: Executor, shares: ShareTree) -> list[Row]:
+def share_rows(qpu: str, executor: Executor, shares: ShareTree) -> list[ShareRow]:
     """The fair tree with each account's and user's usage and waiting tasks."""
     now = time.monotonic()
     tree = executor.alone(lambda: shares.rows(now))  # the thread charges it meanwhile
     owners = [task.owner for task in executor.waiting()]
     waiting = Counter((owner.account, owner.user) for owner in owners)
     waiting += Counter((owner.account, "") for owner in owners)
-    return [{"qpu": qpu, **asdict(row), "tasks": waiting[row.account, row.user]} for row in tree]
+    return [ShareRow(qpu=qpu, **asdict(row), tasks=waiting[row.account, row.user]) for row in tree]
 
 
-def wait_report(executor: Executor) -> Row:
+def wait_report(executor: Executor) -> dict[str, Any]:
     """How many turns of others tasks waited that began lately: percentiles by latency class."""
-    report: Row = {}
+    report: dict[str, Any] = {}
     for interactive, name in ((False, Latency.BATCH), (True, Latency.INTERACTIVE)):
         waits = sorted(executor.waits[interactive].copy())
         for part in (50, 99) if waits else ():
