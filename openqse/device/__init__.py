@@ -1,6 +1,6 @@
 """Devices: the contract that every QPU driver keeps, and what is built on it."""
 
-from openqse.device.adapter import Blocking, ThreadDevice, as_circuit, perform
+from openqse.device.adapter import Blocking, ThreadDevice, perform
 from openqse.device.contract import (
     READY,
     Calibration,
@@ -19,6 +19,7 @@ from openqse.device.contract import (
     check_work,
     method_of,
 )
+from openqse.device.needs import circuit
 from openqse.device.preparing import Preparer
 from openqse.device.registry import ENTRY_POINTS, load, names
 from openqse.device.running import execute, result, typed_errors, verify
@@ -44,10 +45,10 @@ __all__ = [
     "Work",
     "alike",
     "apart",
-    "as_circuit",
     "check",
     "check_program",
     "check_work",
+    "circuit",
     "execute",
     "load",
     "method_of",

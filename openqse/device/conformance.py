@@ -342,7 +342,7 @@ class Suite:
             asked += [(what, c, self.work(c)) for what, c in self.trials.refused()]
         for what, program, work in asked:
             try:
-                check(program, work, self.offered)
+                check(program.program, work, self.offered)
             except OpenQSEError:
                 continue
             raise Failed(f"{what} is not refused")

@@ -24,7 +24,7 @@ from openqse.errors import (
     ProtocolError,
     UnsupportedInput,
 )
-from openqse.program.circuit import FORMAT, Circuit
+from openqse.program.circuit import FORMAT, FORMAT_1, Circuit
 from openqse.program.observable import PauliSum
 from openqse.program.program import Program
 
@@ -237,8 +237,7 @@ class Device(Protocol[P, H]):
         ...
 
     def prepare(self, program: Program) -> P:
-        """Translates a program of one of its formats once, so that running it needs parameters
-        alone.
+        """Translates a program once, so that running it needs parameters alone.
 
         Raises:
             NotSupported: the program has what the device does not offer; ``UnsupportedInput`` where
@@ -295,7 +294,7 @@ class Device(Protocol[P, H]):
 
 
 def check(
-    program: Program | Circuit, work: Work, capabilities: Capabilities, name: str = "the device"
+    program: Program, work: Work, capabilities: Capabilities, name: str = "the device"
 ) -> None:
     """Refuses what a device does not offer: this is where its descriptor is enforced.
 
@@ -312,23 +311,22 @@ def check(
     check_work(work, capabilities, name)
 
 
-def check_program(
-    program: Program | Circuit, capabilities: Capabilities, name: str = "the device"
-) -> None:
-    """The part of ``check`` that looks at the program alone, once for all of its tasks."""
-    form = FORMAT if isinstance(program, Circuit) else program.format
-    if form not in capabilities.formats:
+def check_program(program: Program, capabilities: Capabilities, name: str = "the device") -> None:
+    """The part of ``check`` that looks at the program alone, once for all of its tasks.
+
+    Of a format other than a circuit's the device itself looks further, in ``prepare``.
+    """
+    if program.format not in capabilities.formats:
         raise UnsupportedInput(
-            f"{name} takes no programs of format {form!r}, only "
+            f"{name} takes no programs of format {program.format!r}, only "
             f"{', '.join(map(repr, capabilities.formats))}",
             remedy="Write the program in one of these, or use another QPU",
-            construct=form,
-            format=form,
+            construct=program.format,
+            format=program.format,
             formats=list(capabilities.formats),
         )
-    circuit = program if isinstance(program, Circuit) else needs.circuit_of(program)
-    if circuit is not None:
-        _check_circuit(circuit, capabilities, name)
+    if program.format in (FORMAT, FORMAT_1):
+        _check_circuit(needs.circuit(program), capabilities, name)
 
 
 def _check_circuit(program: Circuit, capabilities: Capabilities, name: str) -> None:

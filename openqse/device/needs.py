@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from openqse.program.circuit import FORMAT, FORMAT_1, Circuit
+from openqse.program.circuit import Circuit
 from openqse.program.gates import GATES, Op
 from openqse.program.program import Program
 
 
-@lru_cache(maxsize=16)
-def circuit_of(program: Program) -> Circuit | None:
-    """The circuit in an envelope, kept for a device that is going to ask for it, too; None where
-    there is another program in it.
-
-    Raises:
-        ProgramError: it is not valid.
-    """
-    return Circuit.of(program) if program.format in (FORMAT, FORMAT_1) else None
+@lru_cache(maxsize=64)
+def circuit(program: Program) -> Circuit:
+    """The circuit in an envelope; those looked at lately are kept."""
+    return Circuit.of(program)
 
 
 @lru_cache(maxsize=256)
@@ -46,7 +41,7 @@ def dynamic(circuit: Circuit) -> str:
     if circuit.measures_last:
         return ""
     if circuit.classical:
-        return "computes or branches while it runs"
+        return "computes or branches in its course"
     if (circuit.opcodes == Op.RESET).any():
         return "resets qubits"
     return "measures qubits in its course"

@@ -21,7 +21,6 @@ from openqse.device import (
     Samples,
     Scalar,
     ThreadDevice,
-    as_circuit,
 )
 from openqse.errors import ArgumentError, DeviceError, NotSupported, TaskCancelled
 from openqse.program.circuit import FORMAT, Circuit
@@ -506,9 +505,9 @@ class Emulator:
         self._engine.close()
 
 
-def create(profile: str | None = None) -> ThreadDevice[Circuit, Prepared]:
+def create(profile: str | None = None) -> ThreadDevice[Prepared]:
     """The emulator as a device; as ``make``."""
-    return ThreadDevice(make(profile), as_circuit)
+    return ThreadDevice(make(profile))
 
 
 def make(profile: str | None = None) -> Emulator:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from openqse import device
-from openqse.device import Outcome, Samples, ThreadDevice, as_circuit
+from openqse.device import Outcome, Samples, ThreadDevice
 from openqse.device.conformance import CHECKS, Verdict, run
 from openqse.errors import TaskCancelled
 from openqse.testing import ScriptedService
@@ -34,11 +34,11 @@ def test_the_emulator_passes_with_each_profile(name: str) -> None:
     assert {finding.verdict for finding in findings} == {Verdict.PASSED}
 
 
-def emulator(**changed: Any) -> ThreadDevice[Any, Any]:
+def emulator(**changed: Any) -> ThreadDevice[Any]:
     """The emulator, small, declaring other than it does."""
     made = Emulator(replace(profile.load(), max_qubits=5, max_shots=2000))
     made._capabilities = replace(made.capabilities, **changed)
-    return ThreadDevice(made, as_circuit)
+    return ThreadDevice(made)
 
 
 def test_a_device_that_declares_less_passes_and_what_it_leaves_out_is_skipped() -> None:
@@ -64,11 +64,11 @@ def test_a_device_that_declares_less_passes_and_what_it_leaves_out_is_skipped() 
         assert what in refused
 
 
-class Lying(ThreadDevice[Any, Any]):
+class Lying(ThreadDevice[Any]):
     """The emulator, with what becomes of its outcomes."""
 
     def __init__(self, change: Callable[[Outcome], Any], **declared: Any) -> None:
-        super().__init__(emulator(**declared).driver, as_circuit)
+        super().__init__(emulator(**declared).driver)
         self.change = change
 
     def wait(self, handle: Any, timeout: float | None = None) -> Any:
@@ -136,11 +136,11 @@ def test_a_device_that_declares_what_it_cannot_do_fails() -> None:
     assert "takes_what_it_declares" in failed(tried)
 
 
-class Careless(ThreadDevice[Any, Any]):
+class Careless(ThreadDevice[Any]):
     """The emulator, without care for tasks and callers."""
 
     def __init__(self) -> None:
-        super().__init__(emulator().driver, as_circuit)
+        super().__init__(emulator().driver)
 
     def prepare(self, program: Any) -> Any:
         try:

@@ -36,12 +36,14 @@ class Batch:
     """Tasks that the device gets together: one, or several that it runs in one go.
 
     Attributes:
+        short: the first is known to take hardly any time.
         ahead: seconds by which each was advanced in the queue.
         handle, handled: what stands for them at the device, and for which of them; None and none
             while the device has not got them.
     """
 
     tasks: list[Task]
+    short: bool = False
     ahead: float = 0.0
     handle: Any = None
     handled: list[Task] = field(default_factory=list)

@@ -117,16 +117,16 @@ class Executor:
             with self._lock:
                 if self._workers >= self._depth:
                     break
-                task = None if self._asides_due else self._next()
-                if task is None and not self._asides_due:
+                batch = None if self._asides_due else self._next(_TURN)
+                if batch is None and not self._asides_due:
                     break
-                inline = task is not None and not self._workers and self._is_short(task)
+                inline = batch is not None and batch.short and not self._workers
                 if not inline:
                     self._workers += 1
-            if inline and task is not None:
-                self._run(task, _TURN)
+            if inline and batch is not None:
+                self._run(batch)
             else:
-                self._hand(task)
+                self._hand(batch)
 
     @property
     def waits_for_turn(self) -> bool:
@@ -242,7 +242,7 @@ class Executor:
 
     def expected_qpu_time(self, task: Task) -> float | None:
         """Seconds of QPU time that a task is going to take, if that is known."""
-        prepared = self._programs.get(task.work.program)
+        prepared = self._programs.get(task.program)
         if prepared is None or prepared.qpu_time is None:
             return None
         return prepared.qpu_time * (shots_of(task.work) - task.shots_done)
@@ -268,30 +268,30 @@ class Executor:
 
     # --- the threads -----------------------------------------------------------------------------
 
-    def _hand(self, task: Task | None) -> None:
-        """Hands a task, or the questions that are due, to a thread."""
+    def _hand(self, batch: Batch | None) -> None:
+        """Hands tasks, or the questions that are due, to a thread."""
         if len(self._threads) < self._workers:
             name = f"executor-{len(self._threads)}"
             self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
             self._threads[-1].start()
-        self._handed.put(partial(self._work, task))
+        self._handed.put(partial(self._work, batch))
 
     def _serve(self) -> None:
         while (work := self._handed.get()) is not None:
             work()
 
-    def _work(self, task: Task | None) -> None:
-        """Runs a task and those after it, and what is asked of the device in between."""
+    def _work(self, batch: Batch | None) -> None:
+        """Runs tasks and those after them, and what is asked of the device in between."""
         more = True
         while more:
-            short = task is not None and self._is_short(task)
-            if task is not None:
-                self._run(task, self._slice)
+            short = batch is not None and batch.short
+            if batch is not None:
+                self._run(batch)
             self._ask_asides()
             with self._lock:
                 # Back to the loop as soon as tasks are short again, or the device takes fewer.
-                task = None if short or self._workers > self._depth else self._next()
-                more = task is not None
+                batch = None if short or self._workers > self._depth else self._next()
+                more = batch is not None
                 self._workers -= not more
             self._charging.wake()  # for what has ended, or the turn
 
@@ -322,29 +322,35 @@ class Executor:
             log.exception("the device does not say how it is")
             return True
 
-    def _next(self) -> Task | None:
-        """The next task whose charge can be recorded and whose result its session will take."""
-        if not self._charging.has_room or not self._ready:
-            return None
-        return self._dispatch.next(self._clock.monotonic())
-
-    def _is_short(self, task: Task) -> bool:
-        prepared = self._programs.get(task.work.program)
-        return prepared is not None and prepared.expected(task.work) < _SHORT
-
-    def _run(self, task: Task, most: float) -> None:
-        """Runs a task that was taken, or a slice of it, or small ones that ask the same in one go.
+    def _next(self, most: float | None = None) -> Batch | None:
+        """Takes what the device gets next: a task whose charge can be recorded and whose result its
+        session will take, or several small ones.
 
         Args:
-            most: seconds that several may take.
+            most: seconds that several short ones may take; None for a slice's.
         """
-        prepared = self._programs.get(task.work.program)
-        with self._lock:
-            batch = self._dispatch.begin(task, prepared, most, self._clock.monotonic())
-            if self._depth > 1:
-                expected = self.expected_qpu_time(task)
-                self._dispatch.advance(batch, self._slice if expected is None else expected)
-        ran = self._run_together(batch) if len(batch.tasks) > 1 else [self._run_one(batch, task)]
+        if not self._charging.has_room or not self._ready:
+            return None
+        now = self._clock.monotonic()
+        task = self._dispatch.next(now)
+        if task is None:
+            return None
+        prepared = self._programs.get(task.program)
+        short = prepared is not None and prepared.expected(task.work) < _SHORT
+        limit = self._slice if most is None or self._workers or not short else most
+        batch = self._dispatch.begin(task, prepared, limit, now)
+        batch.short = short
+        if self._depth > 1:
+            expected = self.expected_qpu_time(task)
+            self._dispatch.advance(batch, self._slice if expected is None else expected)
+        return batch
+
+    def _run(self, batch: Batch) -> None:
+        """Runs a task, or a slice of it, or small ones that ask the same in one go."""
+        if len(batch.tasks) > 1:
+            ran = self._run_together(batch)
+        else:
+            ran = [self._run_one(batch, batch.tasks[0])]
         ended: list[Ended[Task]]
         with self._lock:
             ended = self._dispatch.end(batch, ran, self._clock.monotonic())

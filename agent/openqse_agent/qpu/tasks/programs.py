@@ -19,14 +19,12 @@ class Prepared:
 
     Attributes:
         form: the device's own. size: bytes of the program. shot_size: of one shot's bits.
-        calibration: under which it was translated; empty if it needed no translation.
         qpu_time: QPU time of one shot when it ran last, seconds.
     """
 
     form: Any
     size: int
     shot_size: int
-    calibration: str = ""
     seconds: float = float("inf")
     shots: int = 1
     qpu_time: float | None = None
@@ -48,7 +46,7 @@ def shots_of(work: device.Work) -> int:
 
 
 class Programs:
-    """Prepared programs by digest, the least recently used dropped first.
+    """Prepared programs, the least recently used dropped first.
 
     ``prepare`` is for whoever may call the device; the rest is for anybody.
 
@@ -58,15 +56,14 @@ class Programs:
     """
 
     def __init__(self, driver: device.Device[Any, Any], name: str, most: int) -> None:
-        self._driver = driver
-        self._most = most
         self._preparer = device.Preparer(driver, name)
+        self._most = most
         self._kept: OrderedDict[bytes, Prepared] = OrderedDict()
         self._size = 0
 
-    def get(self, digest: bytes) -> Prepared | None:
-        """A prepared program, if it is kept."""
-        return self._kept.get(digest)
+    def get(self, program: Program) -> Prepared | None:
+        """A program as it was prepared, if that is kept."""
+        return self._kept.get(self._preparer.key(program))
 
     def prepare(self, program: Program, keep: bool = True) -> Prepared:
         """A program as the device needs it: translated, checked and prepared once.
@@ -74,27 +71,16 @@ class Programs:
         Raises:
             OpenQSEError: the device does not take it.
         """
-        digest = program.digest
-        prepared = self._kept.get(digest)
-        if prepared is not None and prepared.calibration in ("", self._calibration):
-            self._kept.move_to_end(digest)
+        key = self._preparer.key(program)
+        prepared = self._kept.get(key)
+        if prepared is not None:
+            self._kept.move_to_end(key)
             return prepared
-        made = self._made(program)
+        form = self._preparer.prepare(program)
+        prepared = Prepared(form, len(program.data), (program.width + 7) // 8)
         if keep:
-            if prepared is not None:
-                self._size -= self._kept.pop(digest).size
-            self._kept[digest] = made
-            self._size += made.size
+            self._kept[key] = prepared
+            self._size += prepared.size
             while len(self._kept) > self._most or self._size > _PREPARED_BYTES:
                 self._size -= self._kept.popitem(last=False)[1].size
-        return made
-
-    @property
-    def _calibration(self) -> str:
-        return self._driver.calibration().id
-
-    def _made(self, program: Program) -> Prepared:
-        taken = program.format in self._driver.capabilities.formats
-        calibration = "" if taken else self._calibration
-        form = self._preparer.prepare(program)
-        return Prepared(form, len(program.data), (program.width + 7) // 8, calibration)
+        return prepared
