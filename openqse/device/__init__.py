@@ -1,6 +1,6 @@
 """Devices: the contract that every QPU driver keeps, and what is built on it."""
 
-from openqse.device.adapter import Blocking, ThreadDevice, perform
+from openqse.device.adapter import Blocking, ThreadDevice, as_circuit, perform
 from openqse.device.contract import (
     READY,
     Calibration,
@@ -17,13 +17,10 @@ from openqse.device.contract import (
     check,
     check_program,
     check_work,
-    execute,
     method_of,
-    result,
-    typed_errors,
-    verify,
 )
 from openqse.device.registry import ENTRY_POINTS, load, names
+from openqse.device.running import execute, result, typed_errors, verify
 from openqse.device.slicing import Join, alike, apart, slices, together
 
 __all__ = [
@@ -45,6 +42,7 @@ __all__ = [
     "Work",
     "alike",
     "apart",
+    "as_circuit",
     "check",
     "check_program",
     "check_work",

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from openqse.device import needs
 from openqse.device.contract import (
     Calibration,
     Capabilities,
@@ -20,16 +21,20 @@ from openqse.device.contract import (
     Outcome,
     Samples,
     Work,
-    typed_errors,
 )
-from openqse.errors import OpenQSEError, TaskCancelled
-from openqse.program.circuit import Circuit
+from openqse.device.running import typed_errors
+from openqse.errors import OpenQSEError, TaskCancelled, UnsupportedInput
+from openqse.program.circuit import FORMAT, Circuit
 from openqse.program.observable import PauliSum
+from openqse.program.program import Program
 
 P = TypeVar("P")
+#: What a driver prepares: a ``Program``, or what a reader makes of one.
+F = TypeVar("F")
+F_contra = TypeVar("F_contra", contravariant=True)
 
 
-class Blocking(Protocol[P]):
+class Blocking(Protocol[F_contra, P]):
     """A QPU driver whose ``run`` returns when the task has ended. One thread calls it at a time,
     but for ``capabilities``, ``calibration`` and ``status``, which answer at any moment.
 
@@ -40,7 +45,7 @@ class Blocking(Protocol[P]):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def prepare(self, program: Circuit) -> P: ...
+    def prepare(self, program: F_contra) -> P: ...
 
     def run(
         self,
@@ -83,8 +88,27 @@ class Blocking(Protocol[P]):
     def close(self) -> None: ...
 
 
+def as_circuit(program: Program) -> Circuit:
+    """The circuit in an envelope, for drivers that take circuits.
+
+    Raises:
+        UnsupportedInput: something else is in it. ProgramError: it is not valid.
+    """
+    found = needs.circuit_of(program)
+    if found is None:
+        raise UnsupportedInput(
+            f"a program of format {program.format!r} where {FORMAT!r} is taken",
+            layer="device",
+            remedy="Translate it first",
+            construct=program.format,
+            format=program.format,
+            formats=[FORMAT],
+        )
+    return found
+
+
 def perform(
-    driver: Blocking[P], prepared: P, work: Work, stopped: Callable[[], bool] = lambda: False
+    driver: Blocking[Any, P], prepared: P, work: Work, stopped: Callable[[], bool] = lambda: False
 ) -> Outcome:
     """Has a blocking driver do work; errors are its own."""
     numbers = (("first_set", work.first_set), ("first_shot", work.first_shot))
@@ -117,20 +141,28 @@ class Run(Generic[P]):
     outcome: Outcome | OpenQSEError | None = None
 
 
-class ThreadDevice(Generic[P]):
+class ThreadDevice(Generic[F, P]):
     """A ``Device`` of a blocking driver, with one task under way at a time.
 
     Whoever waits for a task without limit runs it meanwhile, in its own thread: handing it to
     another and being woken costs more than a short task. Only who polls needs a thread that does.
 
     Args:
+        read: makes of a program what the driver prepares: ``as_circuit`` for those that take
+            circuits.
         clock: monotonic seconds, for deadlines.
     """
 
     capacity = 1
 
-    def __init__(self, driver: Blocking[P], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        driver: Blocking[F, P],
+        read: Callable[[Program], F],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.driver = driver
+        self._read = read
         self._clock = clock
         self._lock = threading.Lock()  # guards who claims a run
         self._turn = threading.Lock()  # held by the thread that has the driver
@@ -141,9 +173,9 @@ class ThreadDevice(Generic[P]):
         """As the driver declares them."""
         return self.driver.capabilities
 
-    def prepare(self, program: Circuit) -> P:
+    def prepare(self, program: Program) -> P:
         """As in the contract."""
-        return self.driver.prepare(program)
+        return self.driver.prepare(self._read(program))
 
     def submit(self, prepared: P, work: Work) -> Run[P]:
         """As in the contract. The task begins when it is waited for."""

@@ -21,6 +21,7 @@ from openqse.device import (
     Samples,
     Scalar,
     ThreadDevice,
+    as_circuit,
 )
 from openqse.errors import ArgumentError, DeviceError, NotSupported, TaskCancelled
 from openqse.program.circuit import FORMAT, Circuit
@@ -505,9 +506,9 @@ class Emulator:
         self._engine.close()
 
 
-def create(profile: str | None = None) -> ThreadDevice[Prepared]:
+def create(profile: str | None = None) -> ThreadDevice[Circuit, Prepared]:
     """The emulator as a device; as ``make``."""
-    return ThreadDevice(make(profile))
+    return ThreadDevice(make(profile), as_circuit)
 
 
 def make(profile: str | None = None) -> Emulator:

@@ -15,7 +15,7 @@ import pytest
 from stack import eventually
 
 import openqse
-from openqse.device import ThreadDevice
+from openqse.device import ThreadDevice, as_circuit
 from openqse.errors import (
     ArgumentError,
     ConfigurationError,
@@ -43,10 +43,10 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> ScriptedDevice:
     """The one device that is installed, under the name ``scripted``."""
     driver = ScriptedDevice()
 
-    def create(profile: str | None) -> ThreadDevice[openqse.Circuit]:
+    def create(profile: str | None) -> ThreadDevice[Any, Any]:
         if profile not in (None, "large"):
             raise ConfigurationError(f"no profile {profile!r}", layer="device")
-        return ThreadDevice(driver)
+        return ThreadDevice(driver, as_circuit)
 
     points = [Point("scripted", create)]
     monkeypatch.setattr("openqse.device.registry.entry_points", lambda group: points)

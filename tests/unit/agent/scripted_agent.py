@@ -12,7 +12,7 @@ from openqse_agent.qpu.loop import main
 def load(name: str, profile: str | None = None, credentials: Path | None = None) -> Any:
     if credentials is not None:
         credentials.read_bytes()  # as a driver would, to speak with its provider
-    return device.ThreadDevice(ScriptedDevice())
+    return device.ThreadDevice(ScriptedDevice(), device.as_circuit)
 
 
 device.load = load

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from openqse.device import ThreadDevice
+from openqse.device import ThreadDevice, as_circuit
 from openqse.site import Site, SiteQPU
 from openqse.testing import ScriptedDevice
 from openqse.testing.slurm import ScriptedSlurm
@@ -76,7 +76,7 @@ class Stack:
 
     def start_qpu(self, name: str) -> None:
         driver = ScriptedDevice()
-        device = ThreadDevice(driver)
+        device = ThreadDevice(driver, as_circuit)
         agent = QPUAgent(self.config, self.site.qpu(name), device, self.slurm)
         thread = threading.Thread(target=agent.run, name=name)
         thread.start()
