@@ -80,6 +80,7 @@ class _LocalTransport:
     def _outcome(self, task: _Task) -> device.Outcome:
         """What the device makes of a task."""
         program, work = task.request.program, task.request.work
+        shot_size = (program.width + 7) // 8
         if task.cancelled:
             raise TaskCancelled("the task was cancelled before it ran")
         if task.deadline is not None:
@@ -94,7 +95,7 @@ class _LocalTransport:
         if task.cancelled:  # while it was submitted
             self._device.cancel(task.handle)
         left = None if task.deadline is None else task.deadline - time.monotonic()
-        return device.result(self._device, task.handle, work, left)
+        return device.result(self._device, task.handle, work, left, shot_size)
 
     def wait(self, ready: Callable[[], object], timeout: float | None) -> bool:
         if threading.get_ident() in self._workers and not ready() and timeout != 0:

@@ -33,8 +33,9 @@ if not qpus then
     slurm.log_error("openqse: jobs with --qpu are refused: %s", load_error)
 end
 
+-- What a user wrote must not steer the terminal that shows it.
 local function refuse(message)
-    slurm.log_user("%s", "openqse: " .. message)
+    slurm.log_user("%s", "openqse: " .. message:gsub("%c", "?"))
     return slurm.ERROR
 end
 
@@ -159,7 +160,7 @@ function slurm_job_submit(job_desc, part_list, submit_uid)
     if not value or is_later_component(job_desc) then
         return slurm.SUCCESS
     end
-    local shown = "--qpu=" .. value:sub(1, 200):gsub("%c", "?") .. ": "
+    local shown = "--qpu=" .. value:sub(1, 200) .. ": "
     if not qpus then
         return refuse(shown .. "this cluster does not know its QPUs: " .. table_path
             .. " cannot be used. Ask the administrator to run 'openqse site render' and to "
@@ -170,7 +171,7 @@ function slurm_job_submit(job_desc, part_list, submit_uid)
         return refuse(shown .. malformed)
     end
     if mode and mode ~= "shared" and mode ~= "exclusive" then
-        return refuse("--qpu-mode=" .. mode:sub(1, 64):gsub("%c", "?")
+        return refuse("--qpu-mode=" .. mode:sub(1, 64)
             .. ": the mode is 'shared' or 'exclusive'")
     end
     for _, qpu in ipairs(wanted) do

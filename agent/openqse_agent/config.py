@@ -43,6 +43,7 @@ class QPUConfig:
         tasks_per_session: tasks that one rank may have unanswered.
         policy: in what order tasks run: "fair", or "fifo" for comparison.
         slice: seconds of QPU time after which a long task gives way to others.
+        watermark: tasks that the device has at once, at most, where it takes several.
         interactive_credit: seconds of QPU time by which interactive tasks may bring their owners
             ahead of others.
         idle_credit: most seconds of QPU time by which those come first who lately used less than
@@ -56,6 +57,7 @@ class QPUConfig:
     tasks_per_session: int = TASKS_IN_FLIGHT
     policy: str = "fair"
     slice: float = 0.5
+    watermark: int = 4
     interactive_credit: float = 2.0
     idle_credit: float = 1.0
 
@@ -112,6 +114,7 @@ def load(path: Path) -> AgentConfig:
         "[qpu] programs": config.qpu.programs,
         "[qpu] tasks_per_session": config.qpu.tasks_per_session,
         "[qpu] slice": config.qpu.slice,
+        "[qpu] watermark": config.qpu.watermark,
         "[slurm] timeout": config.slurm.timeout,
     }
     for key, value in positive.items():

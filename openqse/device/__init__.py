@@ -17,14 +17,12 @@ from openqse.device.contract import (
     check,
     check_program,
     check_work,
-    execute,
     method_of,
-    result,
-    typed_errors,
-    verify,
 )
+from openqse.device.needs import circuit
 from openqse.device.preparing import Preparer
 from openqse.device.registry import ENTRY_POINTS, load, names
+from openqse.device.running import execute, result, typed_errors, verify
 from openqse.device.slicing import Join, alike, apart, slices, together
 
 __all__ = [
@@ -50,6 +48,7 @@ __all__ = [
     "check",
     "check_program",
     "check_work",
+    "circuit",
     "execute",
     "load",
     "method_of",

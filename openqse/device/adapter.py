@@ -20,8 +20,8 @@ from openqse.device.contract import (
     Outcome,
     Samples,
     Work,
-    typed_errors,
 )
+from openqse.device.running import typed_errors
 from openqse.errors import OpenQSEError, TaskCancelled
 from openqse.program.observable import PauliSum
 from openqse.program.program import Program

@@ -9,8 +9,7 @@ how a driver is written, and ``openqse device check NAME`` holds it against this
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -21,9 +20,7 @@ from numpy.typing import NDArray
 from openqse.device import needs
 from openqse.errors import (
     ArgumentError,
-    DeviceError,
     NotSupported,
-    OpenQSEError,
     ProtocolError,
     UnsupportedInput,
 )
@@ -132,8 +129,8 @@ class Samples:
     """What sampling gave.
 
     Attributes:
-        memory: uint8 ``(k, shots, ceil(num_clbits / 8))``; classical bit ``i`` is bit ``i % 8``
-            (least significant first) of byte ``i // 8``.
+        memory: uint8 ``(k, shots, ceil(w / 8))``, ``w`` the width of the program's outputs; their
+            bit ``i`` is bit ``i % 8`` (least significant first) of byte ``i // 8``.
         qpu_time_ns: QPU time of all ``k`` sets together, nanoseconds. This is what is charged.
         metadata: how the device came to it, by name: ``"method"`` and ``"reason"`` for what an
             emulator chose, ``"job"`` for a vendor's own id, and whatever else users may need.
@@ -301,6 +298,9 @@ def check(
 ) -> None:
     """Refuses what a device does not offer: this is where its descriptor is enforced.
 
+    Of programs in other formats than the circuit form only the format can be checked; what else
+    they need is for the device to say.
+
     Args:
         name: what errors call the device.
 
@@ -390,74 +390,3 @@ def check_work(work: Work, capabilities: Capabilities, name: str = "the device")
     sliced = work.first_set or work.first_shot or work.of_shots is not None
     if sliced and not capabilities.slices:
         raise NotSupported(f"{name} runs no slices of a task", remedy="Run it whole")
-
-
-def verify(outcome: Outcome | None, work: Work) -> Outcome:
-    """What a device says to have come of work, if it can be that.
-
-    Raises:
-        DeviceError: it is not what was asked for; so it is neither charged nor given to anybody.
-    """
-    if not isinstance(outcome, Outcome):
-        raise DeviceError(f"the device gave {outcome!r} as the outcome of a task", layer="device")
-    data, sets = outcome.data, len(work.parameters)
-    array: NDArray[Any]
-    wanted: tuple[int, ...]
-    if isinstance(data, Samples) and work.observable is None:
-        array, wanted, good = data.memory, (sets, work.shots), data.memory.ndim == 3
-    elif isinstance(data, Expectations) and work.observable is not None:
-        array, wanted, good = data.values, (sets,), data.values.ndim == 1
-        if not np.isfinite(array).all():
-            raise DeviceError("the device gave an expectation that is no number", layer="device")
-    else:
-        raise DeviceError(f"the device gave {type(data).__name__} unasked", layer="device")
-    dtype = np.uint8 if work.observable is None else np.float64
-    if not good or array.dtype != dtype or array.shape[: len(wanted)] != wanted:
-        raise DeviceError(
-            f"the device gave {array.dtype} {array.shape} where {dtype.__name__} results of "
-            f"{' x '.join(map(str, wanted))} were asked for",
-            layer="device",
-        )
-    if not 0 <= data.qpu_time_ns < 2**63:
-        raise DeviceError(f"the device said a QPU time of {data.qpu_time_ns} ns", layer="device")
-    return outcome
-
-
-@contextmanager
-def typed_errors() -> Iterator[None]:
-    """Turns whatever a device raises beside the typed errors into ``DeviceError``."""
-    try:
-        yield
-    except OpenQSEError:
-        raise
-    except Exception as error:
-        raise DeviceError(f"{type(error).__name__}: {error}", layer="device") from error
-
-
-def result(device: Device[Any, H], handle: H, work: Work, patience: float | None = None) -> Outcome:
-    """Waits for a task's end: what it gave, verified.
-
-    Args:
-        patience: seconds after which the task is cancelled, at the latest; None for no limit.
-
-    Raises:
-        OpenQSEError: as the device says; ``DeviceError`` for anything else that it raises or gives.
-    """
-    try:
-        outcome = None if patience is None else device.wait(handle, max(patience, 0.0))
-        if outcome is None:
-            if patience is not None:
-                device.cancel(handle)
-            outcome = device.wait(handle)
-        return verify(outcome, work)
-    except OpenQSEError:
-        raise
-    except Exception as error:
-        raise DeviceError(f"{type(error).__name__}: {error}", layer="device") from error
-
-
-def execute(device: Device[P, Any], prepared: P, work: Work) -> Outcome:
-    """Runs one task, or a slice of one, and waits for its end; errors as in ``result``."""
-    with typed_errors():
-        handle = device.submit(prepared, work)
-    return result(device, handle, work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from openqse.program.circuit import Circuit
-from openqse.program.gates import NON_UNITARY, Op
+from openqse.program.gates import GATES, Op
 from openqse.program.program import Program
 
 
@@ -20,7 +20,7 @@ def gates(circuit: Circuit) -> tuple[str, ...]:
     """Names of its gates, a ``c`` in front for each control."""
     found: dict[str, None] = {}
     for operation in circuit.operations():
-        if operation.op not in NON_UNITARY:
+        if operation.op in GATES:
             found["c" * operation.controls + operation.op.name.lower()] = None
     return tuple(found)
 
@@ -30,7 +30,7 @@ def joined(circuit: Circuit) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Its gates on more than one qubit: the name of each, and the qubits that it acts on."""
     found: dict[tuple[str, tuple[int, ...]], None] = {}
     for operation in circuit.operations():
-        if len(operation.qubits) > 1 and operation.op not in NON_UNITARY:
+        if len(operation.qubits) > 1 and operation.op in GATES:
             name = "c" * operation.controls + operation.op.name.lower()
             found[name, operation.qubits] = None
     return tuple(found)
@@ -41,7 +41,7 @@ def dynamic(circuit: Circuit) -> str:
     if circuit.measures_last:
         return ""
     if circuit.classical:
-        return "computes with outcomes in its course"
+        return "computes or branches in its course"
     if (circuit.opcodes == Op.RESET).any():
         return "resets qubits"
     return "measures qubits in its course"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from openqse.device.contract import Device, check_program, typed_errors
+from openqse.device.contract import Device, check_program
+from openqse.device.running import typed_errors
 from openqse.program.program import Program
 from openqse.program.translate import Target, Translations
 

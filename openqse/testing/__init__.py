@@ -3,6 +3,6 @@
 Nothing imports this package but tests.
 """
 
-from openqse.testing.device import ScriptedDevice
+from openqse.testing.device import ScriptedDevice, ScriptedService
 
-__all__ = ["ScriptedDevice"]
+__all__ = ["ScriptedDevice", "ScriptedService"]

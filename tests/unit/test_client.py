@@ -44,7 +44,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> ScriptedDevice:
     """The one device that is installed, under the name ``scripted``."""
     driver = ScriptedDevice()
 
-    def create(profile: str | None) -> ThreadDevice[openqse.Circuit]:
+    def create(profile: str | None) -> ThreadDevice[Any]:
         if profile not in (None, "large"):
             raise ConfigurationError(f"no profile {profile!r}", layer="device")
         return ThreadDevice(driver)

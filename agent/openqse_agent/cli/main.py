@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import version
 
 from openqse.errors import OpenQSEError
-from openqse_agent.cli import completion, estimate, probe, qpu, qpus, report, site, usage
+from openqse_agent.cli import completion, device, estimate, probe, qpu, qpus, report, site, usage
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = made.add_subparsers(metavar="COMMAND", required=True)
     qpus.add_parser(commands, "status")
-    for group in (report, usage, estimate, qpu, probe, site):
+    for group in (report, usage, estimate, qpu, probe, site, device):
         group.add_parser(commands)
     return made
 

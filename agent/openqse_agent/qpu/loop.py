@@ -73,7 +73,7 @@ from openqse.wire.tasks import (
 from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.notify import Notifier
-from openqse_agent.qpu.charges.commit import Charging
+from openqse_agent.qpu.charges.commit import GroupCommit
 from openqse_agent.qpu.charges.writeback import Accounting
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import Lease, LeaseTable
@@ -81,10 +81,11 @@ from openqse_agent.qpu.leases.admission import Admission, speaker
 from openqse_agent.qpu.reports.estimates import Estimates
 from openqse_agent.qpu.reports.rows import queue_rows, share_rows, wait_report
 from openqse_agent.qpu.service.maintenance import Maintenance, load
-from openqse_agent.qpu.tasks.executor import Executor, Task
+from openqse_agent.qpu.tasks.executor import Executor
 from openqse_agent.qpu.tasks.queue import FairQueue, FifoQueue, Queue
 from openqse_agent.qpu.tasks.sessions import Address, Ledger, Session
 from openqse_agent.qpu.tasks.shares import DEFAULT_HALF_LIFE, ShareTree, decay_per_second
+from openqse_agent.qpu.tasks.task import State, Task
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
 
@@ -142,7 +143,7 @@ class QPUAgent:
         self._leases = LeaseTable(qpu.name, qpu.slots, self._journal.restore(time.monotonic()))
         self._shares = ShareTree()
         self._queue = self._make_queue()
-        self._charging = Charging(self._journal)
+        self._charging: GroupCommit[Task] = GroupCommit(self._journal)
         self._executor = Executor(
             driver,
             self._charging,
@@ -150,6 +151,7 @@ class QPUAgent:
             self._queue,
             config.qpu.slice,
             qpu.name,
+            config.qpu.watermark,
         )
         self._tasks: dict[bytes, Task] = {}
         self._ledgers: dict[str, Ledger] = {}
@@ -330,7 +332,7 @@ class QPUAgent:
                     while self._calls:
                         self._calls.popleft()()
             self._executor.turn()
-            for task, outcome in self._charging.turn(busy=self._executor.waits_for_turn):
+            for task, outcome, _ in self._charging.turn(busy=self._executor.waits_for_turn):
                 self._answer(task, outcome)
             self._send_results()
             now = time.monotonic()
@@ -352,7 +354,7 @@ class QPUAgent:
             self._guard.refresh()
         while self._deadlines and self._deadlines[0][0] < now:
             _, _, task = heapq.heappop(self._deadlines)
-            if task.id in self._tasks and task.should_stop():
+            if task.id in self._tasks and task.late(now):
                 assert task.stopped is not None
                 self._cancel(task, self._maintenance.explained(task.stopped))
         if len(self._deadlines) > 2 * len(self._tasks) + _DEADLINES_KEPT:
@@ -614,8 +616,7 @@ class QPUAgent:
         """Drops the answers that a client has."""
         if numbers:
             session.take(numbers)
-            if session.ledger.parked:
-                self._executor.resume(session.ledger)
+            self._executor.resume(session.ledger)
 
     def _resync(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         """Tells a client which of the tasks that it lacks are under way.
@@ -629,8 +630,7 @@ class QPUAgent:
             for number in Resync.read(body).unanswered
         }
         session.keep_only(set(ids))
-        if session.ledger.parked:
-            self._executor.resume(session.ledger)
+        self._executor.resume(session.ledger)
         waiting = tuple(number for task, number in ids.items() if task in self._tasks)
         lease = session.lease
         answer = Resynced(waiting).frames(
@@ -648,6 +648,7 @@ class QPUAgent:
 
     def _answer(self, task: Task, outcome: device.Outcome | OpenQSEError) -> None:
         self._tasks.pop(task.id, None)
+        task.become(State.ANSWERED)
         if isinstance(outcome, OpenQSEError):
             frames = encode_error(task.id, outcome)
         else:
@@ -699,8 +700,7 @@ class QPUAgent:
         log.info("job %d: %d session(s) on %s have ended", lease.job_id, len(ended), node)
         reason = TaskCancelled("the process that sent the task has ended", layer="QPU agent")
         self._cancel_all(lambda task: task.session in ended, reason)
-        if ledger.parked:  # what they had not taken is no more
-            self._executor.resume(ledger)
+        self._executor.resume(ledger)  # what they had not taken is no more
 
     # --- reports ---------------------------------------------------------------------------------
 
@@ -741,7 +741,7 @@ class QPUAgent:
 
     def _report_queue(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         limit, name = QueueQuestion.read(body).limit, self._qpu.name
-        parked = [task for ledger in self._ledgers.values() for task in ledger.parked]
+        parked = self._executor.parked()
 
         def queue() -> QueueReport:
             rows = queue_rows(name, self._executor, parked, limit)

@@ -25,7 +25,6 @@ from openqse.wire.messages import Kind, header
 from openqse.wire.tasks import TaskRequest, encode_task
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.loop import QPUAgent
-from openqse_agent.qpu.tasks.sessions import Ledger
 
 
 @pytest.fixture(autouse=True)
@@ -362,13 +361,12 @@ def test_memory_for_results_is_flat_while_a_client_takes_them(
 # --- flow control ---------------------------------------------------------------------------------
 
 
-def parked(stack: Stack) -> Ledger:
-    """The job's ledger, once all tasks that it has left are parked."""
+def parked(stack: Stack) -> int:
+    """Tasks of the job that are parked, once all that it has left are."""
     agent = stack.qpus["emu0"].agent
-    eventually(lambda: agent._ledgers)
-    (ledger,) = agent._ledgers.values()
-    eventually(lambda: ledger.parked and len(ledger.parked) == len(agent._tasks))
-    return ledger
+    executor = agent._executor
+    eventually(lambda: executor.parked() and len(executor.parked()) == len(agent._tasks))
+    return len(executor.parked())
 
 
 def test_a_session_that_takes_no_results_waits_and_the_others_do_not(
@@ -379,14 +377,14 @@ def test_a_session_that_takes_no_results_waits_and_the_others_do_not(
     for number in range(20):
         stuck.run(number, SMALL, shots=10_000)  # results of 10 kB, that it does not read
     agent = stack.qpus["emu0"].agent
-    ledger = parked(stack)
-    waiting = len(ledger.parked)
+    waiting = parked(stack)
+    (ledger,) = agent._ledgers.values()
     assert waiting >= 10
     other = raw(b"session1")
     for number in range(50):
         other.run(number, SMALL, taken=[number - 1] if number else [])
         assert other.hear()[:2] == (Kind.RESULT, number)
-    assert len(ledger.parked) == len(agent._tasks) == waiting
+    assert parked(stack) == waiting
     had = set()
     for _ in range(20):  # once it takes them, it gets the rest, in whatever order
         kind, number, _ = stuck.hear()
@@ -394,7 +392,7 @@ def test_a_session_that_takes_no_results_waits_and_the_others_do_not(
         had.add(number)
         stuck.say(Kind.ACKNOWLEDGE, stuck.session, {"acknowledged": [number]})
     assert had == set(range(20))
-    eventually(lambda: ledger.kept_size < 20_000 and not ledger.parked)
+    eventually(lambda: ledger.kept_size < 20_000 and not agent._executor.parked())
     assert charged(stack) == 70
 
 

@@ -36,7 +36,15 @@ ENVELOPE = {"format": PROGRAM.program.format, "outputs": [["c", 1]]}
 #: Id of a task: a session and a number.
 GOOD = b"session0" + bytes(7) + b"\1"
 _numbers = count()
-TYPED = {"protocol", "limit", "no-lease", "stale-lease", "program", "unknown-program"}
+TYPED = {
+    "argument",
+    "limit",
+    "no-lease",
+    "program",
+    "protocol",
+    "stale-lease",
+    "unknown-program",
+}
 
 
 @dataclass

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from openqse import device
 from openqse.errors import InternalError, LimitExceeded, OpenQSEError
 from openqse.wire import limits
 from openqse.wire.messages import Header, Latency
 from openqse.wire.reports import EstimateQuestion
-from openqse_agent.qpu.leases import Lease, Mode
-from openqse_agent.qpu.tasks.executor import Executor, Task
-from openqse_agent.qpu.tasks.sessions import Address, Ledger, Session
+from openqse_agent.qpu.tasks.executor import Executor
+from openqse_agent.qpu.tasks.queue import Owner
+from openqse_agent.qpu.tasks.sessions import Address
 
 log = logging.getLogger("qpu-agent")
 
 Row = dict[str, Any]
+
+
+@dataclass(eq=False, slots=True)
+class Coming:
+    """A task that is not there, as the queue needs to know it."""
+
+    owner: Owner
+    interactive: bool
+    line: bytes = b""
 
 
 class Estimates:
@@ -58,12 +64,16 @@ class Estimates:
         Raises:
             ProtocolError, LimitExceeded: malformed, or too much.
         """
-        task = self._task(body)
-        sets = len(task.work.parameters)
+        asked = EstimateQuestion.read(body)
+        self._check(asked)
+        # A job with one slot, among its user's.
+        owner = Owner(asked.account, asked.user, "")
+        coming = Coming(owner, asked.latency == Latency.INTERACTIVE)
 
         def estimated() -> int | OpenQSEError:
             try:
-                return self._executor.estimate(task.program, task.work.shots, sets)
+                program = asked.envelope.around(asked.program)
+                return self._executor.estimate(program, asked.shots, asked.parameter_sets)
             except OpenQSEError as error:
                 return error.at("QPU agent")
             except Exception as error:
@@ -79,21 +89,18 @@ class Estimates:
                 if isinstance(said, OpenQSEError):
                     raise said
                 took = said
-                self._look_up(lambda: self._row(task, took), answer)
+                self._look_up(lambda: self._row(coming, took), answer)
             except OpenQSEError as error:
                 refusal = error
                 self._ask(lambda: refusal, answer)
 
         self._executor.aside(forecast)
 
-    def _task(self, body: Row) -> Task:
-        """A task of a job that is not there."""
-        asked = EstimateQuestion.read(body)
-        shots, sets = asked.shots, asked.parameter_sets
+    def _check(self, asked: EstimateQuestion) -> None:
         for name, value, most in (
             ("bytes of program", len(asked.program), limits.MAX_PROGRAM_BYTES),
-            ("shots", shots, self._max_shots),
-            ("parameter sets", sets, limits.MAX_MESSAGE_BYTES // 8),
+            ("shots", asked.shots, self._max_shots),
+            ("parameter sets", asked.parameter_sets, limits.MAX_MESSAGE_BYTES // 8),
         ):
             if not 1 <= value <= most:
                 raise LimitExceeded(
@@ -101,19 +108,13 @@ class Estimates:
                     layer="QPU agent",
                     limit=name,
                 )
-        program = asked.envelope.around(asked.program)
-        now = time.monotonic()
-        lease = Lease("", 0, -1, asked.user, asked.account, 1, Mode.SHARED, 0, 0, None, now)
-        session = Session(Ledger(lease), b"", (b"", b""))
-        work = device.Work(b"", np.empty((sets, 0)), shots)
-        return Task(b"", session, 0, work, program, None, asked.latency == Latency.INTERACTIVE, now)
 
-    def _row(self, task: Task, qpu_time_ns: int) -> Row:
+    def _row(self, coming: Coming, qpu_time_ns: int) -> Row:
         executor = self._executor
         ahead, elapsed = len(executor.running), executor.expected_to_run()
         place: Row = {"wait_s": None, "position": None, "tasks_ahead": None}
-        for position, (other, start) in enumerate(executor.forecast(task), 1):
-            if other is task:
+        for position, (other, start) in enumerate(executor.forecast(coming), 1):
+            if other is coming:
                 place = {
                     "wait_s": elapsed + start,
                     "position": position,

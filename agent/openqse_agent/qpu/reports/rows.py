@@ -11,8 +11,9 @@ from typing import Any
 
 from openqse.wire.messages import Latency
 from openqse.wire.reports import QueueRow, ShareRow
-from openqse_agent.qpu.tasks.executor import Executor, Task
+from openqse_agent.qpu.tasks.executor import Executor
 from openqse_agent.qpu.tasks.shares import ShareTree
+from openqse_agent.qpu.tasks.task import Task
 
 
 def queue_rows(qpu: str, executor: Executor, parked: Sequence[Task], limit: int) -> list[QueueRow]:

@@ -81,13 +81,21 @@ class Queue(Protocol[Q]):
         it is ``wanted``: to be run in one go with it."""
         ...
 
-    def charge(self, task: Q, seconds: float, now: float, more: bool = False) -> None:
+    def advance(self, task: Q, seconds: float) -> None:
+        """Counts what a taken task is expected to take before it has: where several are under way
+        the next is chosen before the last was charged. ``charge`` sets it right."""
+        ...
+
+    def charge(
+        self, task: Q, seconds: float, now: float, more: bool = False, ahead: float = 0.0
+    ) -> None:
         """Says what a taken task took.
 
         Args:
             seconds: QPU time, 0 or more.
             now: monotonic seconds, for the decay of usage.
             more: it is not finished: it waits again, at the head of its line.
+            ahead: seconds by which it was advanced.
         """
         ...
 
@@ -381,7 +389,29 @@ class FairQueue(Generic[Q]):
             self.charge(task, 0.0, self._now)
         return taken
 
-    def charge(self, task: Q, seconds: float, now: float, more: bool = False) -> None:
+    def advance(self, task: Q, seconds: float) -> None:
+        """Counts what a taken task is expected to take, as in SFQ(D): start-time fair queuing in
+        front of a server that has several requests at once (Jin, Chase and Kaur, SIGMETRICS
+        2004)."""
+        node: _Node[Q] = self._session(task)
+        while (parent := node.parent) is not None:
+            self._move(node, parent, seconds)
+            node = parent
+
+    @staticmethod
+    def _move(node: _Node[Q], parent: _Level[Q], seconds: float) -> None:
+        """Moves a node's tag on, and its place among those that wait."""
+        node.tag += seconds / node.weight
+        if node.tag > parent.latest:
+            parent.latest = node.tag
+        if node.waiting:
+            parent.ready.put(node)
+            if node.pressing:
+                parent.urgent.put(node)
+
+    def charge(
+        self, task: Q, seconds: float, now: float, more: bool = False, ahead: float = 0.0
+    ) -> None:
         """Says what a taken task took, and whether there is more of it to run."""
         self._now = now
         if seconds:
@@ -393,14 +423,8 @@ class FairQueue(Generic[Q]):
         node: _Node[Q] = session
         while (parent := node.parent) is not None:
             node.running -= 1
-            node.tag += seconds / node.weight
-            if node.tag > parent.latest:
-                parent.latest = node.tag
-            if node.waiting:
-                parent.ready.put(node)
-                if node.pressing:
-                    parent.urgent.put(node)
-            elif not node.running:
+            self._move(node, parent, seconds - ahead)
+            if node.idle:
                 self._rest(node)
             node = parent
         node.running -= 1
@@ -601,7 +625,12 @@ class FifoQueue(Generic[Q]):
         same = first is not None and (first.owner.job, first.line) == (task.owner.job, task.line)
         return self._tasks.popleft() if same and first is not None and wanted(first) else None
 
-    def charge(self, task: Q, seconds: float, now: float, more: bool = False) -> None:
+    def advance(self, task: Q, seconds: float) -> None:
+        pass
+
+    def charge(
+        self, task: Q, seconds: float, now: float, more: bool = False, ahead: float = 0.0
+    ) -> None:
         if more:
             self._tasks.appendleft(task)
 

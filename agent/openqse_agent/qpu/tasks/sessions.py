@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from openqse.errors import LimitExceeded, UnknownProgram
 from openqse.program.program import Program
@@ -20,9 +19,6 @@ from openqse.wire.frames import Frame
 from openqse.wire.versions import SPOKEN
 from openqse_agent.qpu.leases import Lease
 from openqse_agent.qpu.tasks.queue import Owner
-
-if TYPE_CHECKING:
-    from openqse_agent.qpu.tasks.executor import Task
 
 #: Envelope of an answer: routing id of the relay or the node agent, and of the session.
 Address = tuple[bytes, bytes]
@@ -131,7 +127,6 @@ class Ledger:
 
     Attributes:
         tasks: unanswered ones of all sessions. kept_size: bytes of all answers not acknowledged.
-        parked: tasks whose sessions were blocked when it was their turn.
         programs: by digest, the least recently used first.
         processes: the sessions of each process, by node and process id.
     """
@@ -140,7 +135,6 @@ class Ledger:
     sessions: OrderedDict[bytes, Session] = field(default_factory=OrderedDict)
     tasks: int = 0
     kept_size: int = 0
-    parked: list[Task] = field(default_factory=list)
     programs: OrderedDict[bytes, Program] = field(default_factory=OrderedDict)
     program_size: int = 0
     processes: dict[str, dict[int, list[Session]]] = field(default_factory=dict)
