@@ -48,6 +48,7 @@ class PauliSum:
 
     @property
     def num_qubits(self) -> int:
+        """Qubits that the observable is on."""
         return int(self.paulis.shape[1])
 
     @staticmethod
