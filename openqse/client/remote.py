@@ -5,8 +5,7 @@ the node agent itself says what the job holds and who is alive. Nobody but the c
 whoever waits for a result takes in what arrives, so a result costs no second wake-up in a
 background thread. Of several waiting threads one takes in and the others are told.
 
-What is on its way may be lost. ``recovery`` decides what to do about that, ``window`` how much may
-be under way; this module carries it out.
+``recovery`` decides what to do about loss and silence, ``window`` how much may be under way.
 """
 
 from __future__ import annotations
@@ -386,9 +385,8 @@ class Connection:
             )
             self._fail(self._links.values(), gone)
         elif first:
-            since = link.recovery.open_since
-            silence = 0.0 if since is None else time.monotonic() - since
-            why = self._lost(link, silence).message
+            silence = time.monotonic() - (link.recovery.open_since or math.inf)
+            why = self._lost(link, max(0.0, silence)).message
             log.warning("%s; waiting up to %d s for it", why, recovery.PATIENCE)
 
     def _lost(self, link: Link, silence: float) -> OpenQSEError:
