@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from qiskit.quantum_info import Operator
 
 from openqse.errors import LimitExceeded, NotSupported, OpenQSEError, ProgramError
-from openqse.program import openqasm
 from openqse.program.circuit import Circuit
-from openqse.program.openqasm import loads
+from openqse.program.openqasm import loads, reader
+from openqse.program.openqasm.library import QELIB1, STDGATES
 
 from . import reference as ref
 from .reference import controlled, on, phase, rotation, same_up_to_phase, unitaries, unitary
@@ -246,7 +246,7 @@ def call(name: str, angles: tuple[float, ...], qubits: int, prefix: str = "") ->
 
 
 def test_every_gate_of_stdgates_is_in_the_table() -> None:
-    assert set(STANDARD) == set(openqasm._STDGATES)
+    assert set(STANDARD) == set(STDGATES)
 
 
 @pytest.mark.parametrize("name", STANDARD)
@@ -283,7 +283,7 @@ def test_standard_gates_are_what_the_text_of_the_library_says() -> None:
 
 
 def size(name: str) -> int:
-    return openqasm._STDGATES[name].qubits
+    return STDGATES[name].qubits
 
 
 QELIB_TEXT = without((LIBRARY / "qelib1.inc").read_text())
@@ -291,22 +291,22 @@ QELIB_TEXT = without((LIBRARY / "qelib1.inc").read_text())
 
 def test_qelib1_gates_are_what_the_text_of_the_library_says() -> None:
     body = "qreg q[5];\n"
-    for name, gate in openqasm._QELIB1.items():
+    for name, gate in QELIB1.items():
         angles = (1,) if name == "u0" else (A, B, C, D)[: gate.angles]  # whole times in u0 alone
         body += f"{call(name, angles, gate.qubits)}\nbarrier q;\n"
     ours = unitaries(loads(QELIB + body))
     defined = unitaries(loads(f"OPENQASM 2.0;\n{QELIB_TEXT}{body}"))
-    for name, a, b in zip([*openqasm._QELIB1, "nothing"], ours, defined, strict=True):
+    for name, a, b in zip([*QELIB1, "nothing"], ours, defined, strict=True):
         assert same_up_to_phase(a, b), name
     # Qiskit's own gates once more, each apart for its phase.
-    for name, a, line in zip(openqasm._QELIB1, ours, body.split("\n")[1::2], strict=False):
+    for name, a, line in zip(QELIB1, ours, body.split("\n")[1::2], strict=False):
         theirs = Operator(from_qasm2(f"{QELIB}qreg q[5];\n{line}")).data
         assert same_up_to_phase(a, theirs), name
 
 
 def test_every_gate_of_qelib1_is_known() -> None:
     names = {line.split()[0].split("(")[0] for line in QELIB_TEXT.replace("gate ", "").splitlines()}
-    assert names == set(openqasm._QELIB1)
+    assert names == set(QELIB1)
 
 
 def test_u_has_the_phase_of_each_version() -> None:
@@ -373,7 +373,7 @@ def test_fractional_powers_are_principal(
         "gate merged a, b { ctrl @ h a, b; ctrl @ U(1, 2, 3) a, b; ctrl @ gphase(0.5) a; }\n"
         "gate phases a { gphase(3); gphase(2); }\n"
     )
-    n = {"merged": 2, "phases": 1, "U": 1}.get(name) or openqasm._STDGATES[name].qubits
+    n = {"merged": 2, "phases": 1, "U": 1}.get(name) or STDGATES[name].qubits
     plain = unitary(std(definitions + call(name, angles, n), n))
     value = 1 / 3 if "/" in exponent else float(exponent)
     found = unitary(std(definitions + call(name, angles, n, f"pow({exponent}) @ "), n))
@@ -734,9 +734,9 @@ DOUBLING = "gate g0 a { %s }\n" + "".join(
     ],
 )
 def test_limits(source: str, limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openqasm, "MAX_OPERATIONS", 20_000)
+    monkeypatch.setattr(reader, "MAX_OPERATIONS", 20_000)
     if limit == "MAX_EXPANSION":
-        monkeypatch.setattr(openqasm, "MAX_EXPANSION", 200_000)
+        monkeypatch.setattr(reader, "MAX_EXPANSION", 200_000)
     with pytest.raises(LimitExceeded) as caught:
         loads(HEAD + source)
     assert caught.value.details["limit"] == limit
@@ -752,7 +752,7 @@ def test_physical_qubits_are_limited() -> None:
 
 def test_size_of_the_source_is_limited() -> None:
     with pytest.raises(LimitExceeded) as caught:
-        loads(" " * (openqasm.MAX_SOURCE + 1))
+        loads(" " * (reader.MAX_SOURCE + 1))
     assert caught.value.details["limit"] == "MAX_SOURCE"
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import cmath
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
-import numpy as np
 from antlr4 import CommonTokenStream, InputStream
 from antlr4.error.ErrorListener import ErrorListener
 from antlr4.error.ErrorStrategy import DefaultErrorStrategy
-from numpy.typing import NDArray
 from openqasm3 import ast
 from openqasm3.parser import (  # type: ignore[attr-defined]
     QASM3ParsingError,
@@ -24,7 +21,10 @@ from openqasm3.parser import (  # type: ignore[attr-defined]
 
 from openqse.errors import LimitExceeded, NotSupported, OpenQSEError, ProgramError
 from openqse.program.circuit import Angle, Circuit, CircuitBuilder
-from openqse.program.gates import SIGNATURES, Op, matrix
+from openqse.program.gates import Op
+from openqse.program.openqasm.library import BUILTIN, FIRST_QELIB1, LIBRARIES
+from openqse.program.openqasm.powers import Unpowered, powered
+from openqse.program.openqasm.steps import Gate, Step, Value, controlled, is_number, plain
 
 #: Characters of source text.
 MAX_SOURCE = 8 * 2**20
@@ -220,272 +220,6 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 
-# --- gates as lists of steps ---------------------------------------------------------------------
-
-#: What an expression yields; an ``Angle`` only where a free parameter remains in it.
-_Value: TypeAlias = int | float | Angle
-
-
-class _Step(NamedTuple):
-    """An operation on numbered qubits, controls first; those of ``GPHASE`` are all controls."""
-
-    op: Op
-    qubits: tuple[int, ...]
-    angles: tuple[_Value, ...] = ()
-    controls: int = 0
-    clbit: int = -1
-
-
-@dataclass(frozen=True)
-class _Gate:
-    """A gate: how many angles and qubits it takes, and its steps for given ones."""
-
-    angles: int
-    qubits: int
-    steps: Callable[[Sequence[_Value], tuple[int, ...]], list[_Step]]
-
-
-def _plain(op: Op, controls: int = 0) -> _Gate:
-    signature = SIGNATURES[op]
-    assert signature.targets is not None
-    return _Gate(
-        signature.angles,
-        signature.targets + controls,
-        lambda angles, qubits: [_Step(op, qubits, tuple(angles), controls)],
-    )
-
-
-def _u(angles: Sequence[_Value], qubit: int, phase: _Value) -> list[_Step]:
-    """``exp(i phase)`` times the ``U`` of the circuit form, as the plainest steps."""
-    theta, phi, lam = angles
-    steps = [] if _is_number(phase, 0) else [_Step(Op.GPHASE, (), (phase,))]
-    if _is_number(theta, 0):
-        return [*steps, _Step(Op.P, (qubit,), (phi + lam,))]
-    return [*steps, _Step(Op.U, (qubit,), (theta, phi, lam))]
-
-
-def _is_number(value: _Value, number: float) -> bool:
-    return not isinstance(value, Angle) and value == number
-
-
-def _cu(angles: Sequence[_Value], qubits: tuple[int, ...]) -> list[_Step]:
-    theta, phi, lam, gamma = angles
-    return _controlled(_u((theta, phi, lam), qubits[1], gamma), qubits[:1])
-
-
-def _relative_phase(gates: str) -> _Gate:
-    """A gate of ``h``, ``t``, ``T`` (``tdg``) on its last qubit and ``cx`` onto it; a digit is the
-    control of a ``cx``."""
-    ops = {"h": Op.H, "t": Op.T, "T": Op.TDG}
-    target = 1 + max(int(gate) for gate in gates if gate.isdigit())
-
-    def steps(angles: Sequence[_Value], qubits: tuple[int, ...]) -> list[_Step]:
-        return [
-            _Step(ops[gate], (qubits[target],))
-            if gate in ops
-            else _Step(Op.X, (qubits[int(gate)], qubits[target]), (), 1)
-            for gate in gates
-        ]
-
-    return _Gate(0, target + 1, steps)
-
-
-#: OpenQASM 3 gives its U the phase exp(i theta / 2), which makes it periodic in 2 pi.
-_U3 = _Gate(3, 1, lambda angles, qubits: _u(angles, qubits[0], angles[0] / 2))
-#: The phase of OpenQASM 2's U cannot be observed, for nothing there controls it.
-_U2 = _Gate(3, 1, lambda angles, qubits: _u(angles, qubits[0], 0.0))
-
-_COMMON_GATES: dict[str, _Gate] = {
-    "p": _plain(Op.P),
-    "u1": _plain(Op.P),
-    "id": _plain(Op.ID),
-    "x": _plain(Op.X),
-    "y": _plain(Op.Y),
-    "z": _plain(Op.Z),
-    "h": _plain(Op.H),
-    "s": _plain(Op.S),
-    "sdg": _plain(Op.SDG),
-    "t": _plain(Op.T),
-    "tdg": _plain(Op.TDG),
-    "sx": _plain(Op.SX),
-    "rx": _plain(Op.RX),
-    "ry": _plain(Op.RY),
-    "rz": _plain(Op.RZ),
-    "cx": _plain(Op.X, 1),
-    "cy": _plain(Op.Y, 1),
-    "cz": _plain(Op.Z, 1),
-    "cp": _plain(Op.P, 1),
-    "crx": _plain(Op.RX, 1),
-    "cry": _plain(Op.RY, 1),
-    "crz": _plain(Op.RZ, 1),
-    "ch": _plain(Op.H, 1),
-    "swap": _plain(Op.SWAP),
-    "ccx": _plain(Op.X, 2),
-    "cswap": _plain(Op.SWAP, 1),
-    "cu": _Gate(4, 2, _cu),
-}
-
-_STDGATES: dict[str, _Gate] = {
-    **_COMMON_GATES,
-    "CX": _plain(Op.X, 1),
-    "phase": _plain(Op.P),
-    "cphase": _plain(Op.P, 1),
-    # u2 and u3 have determinant 1.
-    "u2": _Gate(2, 1, lambda a, q: _u((math.pi / 2, *a), q[0], -(a[0] + a[1]) / 2)),
-    "u3": _Gate(3, 1, lambda a, q: _u(a, q[0], -(a[1] + a[2]) / 2)),
-}
-
-_QELIB1: dict[str, _Gate] = {
-    **_COMMON_GATES,
-    "u2": _Gate(2, 1, lambda a, q: _u((math.pi / 2, *a), q[0], 0.0)),
-    "u3": _U2,
-    "u": _U2,
-    # u0's angle is a waiting time in units that the circuit form does not know; its unitary is I.
-    "u0": _Gate(1, 1, lambda angles, qubits: [_Step(Op.ID, qubits)]),
-    "sxdg": _plain(Op.SXDG),
-    "csx": _plain(Op.SX, 1),
-    "cu1": _plain(Op.P, 1),
-    "cu3": _Gate(3, 2, lambda angles, qubits: _cu((*angles, 0.0), qubits)),
-    "rxx": _plain(Op.RXX),
-    "rzz": _plain(Op.RZZ),
-    "rccx": _relative_phase("ht1T0t1Th"),
-    "rc3x": _relative_phase("ht2Th0t1T0t1Tht2Th"),
-    "c3x": _plain(Op.X, 3),
-    "c3sqrtx": _plain(Op.SX, 3),
-    "c4x": _plain(Op.X, 4),
-}
-
-#: What the paper on OpenQASM 2 (arXiv:1707.03429) has. Programs were written that include the file
-#: and define one of the gates that came to it later.
-_FIRST_QELIB1 = {
-    *("u1", "u2", "u3", "id", "x", "y", "z", "h", "s", "sdg", "t", "tdg", "rx", "ry", "rz"),
-    *("cx", "cy", "cz", "ch", "ccx", "crz", "cu1", "cu3"),
-}
-
-_LIBRARIES = {3: ("stdgates.inc", _STDGATES), 2: ("qelib1.inc", _QELIB1)}
-
-_INVERSES = {
-    **{op: op for op in (Op.ID, Op.X, Op.Y, Op.Z, Op.H, Op.SWAP, Op.BARRIER)},
-    Op.S: Op.SDG,
-    Op.SDG: Op.S,
-    Op.T: Op.TDG,
-    Op.TDG: Op.T,
-    Op.SX: Op.SXDG,
-    Op.SXDG: Op.SX,
-}
-
-#: Operations whose k-th power is the same operation with k times the angle.
-_ONE_PARAMETER = frozenset({Op.GPHASE, Op.P, Op.RX, Op.RY, Op.RZ, Op.RXX, Op.RYY, Op.RZZ})
-
-
-def _inverse(steps: list[_Step]) -> list[_Step]:
-    def inverted(step: _Step) -> _Step:
-        if step.op in _INVERSES:
-            return step._replace(op=_INVERSES[step.op])
-        if step.op is Op.U:
-            theta, phi, lam = step.angles
-            return step._replace(angles=(-theta, -lam, -phi))
-        return step._replace(angles=(-step.angles[0],))
-
-    return [inverted(step) for step in reversed(steps)]
-
-
-def _controlled(steps: list[_Step], controls: tuple[int, ...]) -> list[_Step]:
-    return [
-        step
-        if step.op is Op.BARRIER
-        else step._replace(qubits=controls + step.qubits, controls=len(controls) + step.controls)
-        for step in steps
-    ]
-
-
-def _fractional_power(steps: list[_Step], exponent: float) -> list[_Step] | None:
-    """The principal power (eigenphases taken in (-pi, pi]); None if it is not known how.
-
-    All angles are numbers.
-    """
-    if not steps:
-        return []
-    first = steps[0]
-    controls, targets = first.qubits[: first.controls], first.qubits[first.controls :]
-    if len(steps) == 1 and first.op in _ONE_PARAMETER:
-        (angle,) = _numbers(first)
-        if first.op in (Op.GPHASE, Op.P):
-            return [first._replace(angles=(exponent * _principal(angle),))]
-        angle = math.remainder(angle, 4 * math.pi)
-        if abs(angle) < 2 * math.pi - _TOLERANCE:
-            return [first._replace(angles=(exponent * angle,))]
-        return _controlled([_Step(Op.GPHASE, (), (exponent * math.pi,))], controls)  # (-1)^k
-    if len(steps) == 1 and first.op is Op.SWAP:
-        a, b = targets
-        outer = _Step(Op.X, (a, b), (), 1)
-        middle = _fractional_power([_Step(Op.X, (a,))], exponent)
-        assert middle is not None
-        return [outer, *_controlled(middle, (*controls, b)), outer]
-    for step in steps:
-        same = set(step.qubits[: step.controls]) == set(controls)
-        if not same or SIGNATURES[step.op].targets not in (0, 1) or step.op is Op.BARRIER:
-            return None
-    qubits = {step.qubits[-1] for step in steps if len(step.qubits) > step.controls}
-    if len(qubits) > 1:
-        return None
-    product = np.eye(2, dtype=np.complex128)
-    for step in steps:
-        unitary = matrix(step.op, _numbers(step))
-        product = (unitary if len(unitary) == 2 else unitary[0, 0] * np.eye(2)) @ product
-    powered = _principal_power(product, exponent)
-    if not qubits:
-        phase = [_Step(Op.GPHASE, (), (cmath.phase(powered[0, 0]),))]
-        return _controlled(phase, controls)
-    return _controlled(_synthesised(powered, qubits.pop()), controls)
-
-
-#: How near -1 an eigenvalue counts as -1, whose principal phase is +pi. Rounding is far below it.
-_TOLERANCE = 1e-9
-
-
-def _numbers(step: _Step) -> tuple[float, ...]:
-    return tuple(float(angle) for angle in step.angles if not isinstance(angle, Angle))
-
-
-def _principal(phase: float) -> float:
-    phase = math.remainder(phase, 2 * math.pi)
-    return phase + 2 * math.pi if phase <= -math.pi + _TOLERANCE else phase
-
-
-def _principal_power(unitary: NDArray[np.complex128], exponent: float) -> NDArray[np.complex128]:
-    """Principal power of a 2 × 2 unitary, from its eigenphases and their projectors."""
-    half = cmath.phase(complex(unitary[0, 0] * unitary[1, 1] - unitary[0, 1] * unitary[1, 0])) / 2
-    special = unitary * cmath.exp(-1j * half)
-    # special = cos(b) I + i sin(b) n·sigma with n a unit vector, so its eigenphases are b and -b.
-    hermitian = (special - special.conj().T) / 2j
-    sine = math.sqrt(max(0.0, float(np.real(np.trace(hermitian @ hermitian))) / 2))
-    b = math.atan2(sine, float(np.real(np.trace(special))) / 2)
-    high, low = (exponent * _principal(half + sign * b) for sign in (1, -1))
-    if sine < 1e-14:
-        power = cmath.exp(1j * high) * np.eye(2)
-    else:
-        axis = hermitian / sine
-        power = (
-            cmath.exp(1j * high) * (np.eye(2) + axis) + cmath.exp(1j * low) * (np.eye(2) - axis)
-        ) / 2
-    return np.asarray(power, dtype=np.complex128)
-
-
-def _synthesised(unitary: NDArray[np.complex128], qubit: int) -> list[_Step]:
-    """A 2 × 2 unitary as a global phase and a ``U`` (or ``P``)."""
-    (m00, m01), (m10, m11) = ((complex(x) for x in row) for row in unitary)
-    theta = 2 * math.atan2(abs(m10), abs(m00))
-    if abs(m10) < 1e-14:
-        phase = cmath.phase(m00)
-        return _u((0.0, 0.0, cmath.phase(m11) - phase), qubit, phase)
-    if abs(m00) < 1e-14:
-        phase = cmath.phase(m10)
-        return _u((math.pi, 0.0, cmath.phase(-m01) - phase), qubit, phase)
-    phase = cmath.phase(m00)
-    return _u((theta, cmath.phase(m10) - phase, cmath.phase(-m01) - phase), qubit, phase)
-
-
 # --- statements to operations --------------------------------------------------------------------
 
 
@@ -505,7 +239,7 @@ class _Parameters:
     elements: Sequence[Angle]
 
 
-_Named: TypeAlias = _Value | _Register | _Parameters | _Gate
+_Named: TypeAlias = Value | _Register | _Parameters | Gate
 
 
 @dataclass
@@ -592,7 +326,7 @@ class _Reader:
         self._version = version
         self._builder = CircuitBuilder(physical_qubits)
         self._physical = physical_qubits
-        self._phase: _Value = 0.0
+        self._phase: Value = 0.0
         self._operations = 0
         self._expansion = 0
         self._included = False
@@ -600,9 +334,7 @@ class _Reader:
         self._replaceable: set[str] = set()
         # While a gate's definition is checked its angles are NaN and gates in it are not expanded.
         self._checking = False
-        builtin: dict[str, _Named] = {**_CONSTANTS, "U": _U3 if version == 3 else _U2}
-        if version == 2:
-            builtin["CX"] = _plain(Op.X, 1)
+        builtin: dict[str, _Named] = {**_CONSTANTS, **BUILTIN[version]}
         self._builtin = _Scope(None, names=builtin)
         self._global = _Scope(self._builtin)
         self._handlers: dict[type[Any], Callable[..., None]] = {
@@ -633,7 +365,7 @@ class _Reader:
                 line=1,
                 construct="qubit",
             )
-        if not _is_number(self._phase, 0):
+        if not is_number(self._phase, 0):
             self._builder.append(Op.GPHASE, (), (self._phase,))
         return self._builder.build()
 
@@ -676,7 +408,7 @@ class _Reader:
                 node, "MAX_EXPANSION", f"gates and loops expand to more than {MAX_EXPANSION} steps"
             )
 
-    def _append(self, step: _Step, node: Any) -> None:
+    def _append(self, step: Step, node: Any) -> None:
         """Adds a step to the circuit."""
         if step.op is Op.GPHASE and not step.controls:
             self._phase = self._checked(self._phase + step.angles[0], node)
@@ -722,7 +454,7 @@ class _Reader:
             for statement in node.block:
                 self._execute(statement, inner, emit)
 
-    def _loop_values(self, node: ast.ForInLoop, scope: _Scope) -> Sequence[_Value]:
+    def _loop_values(self, node: ast.ForInLoop, scope: _Scope) -> Sequence[Value]:
         declared = node.set_declaration
         if isinstance(declared, ast.DiscreteSet):
             return [self._evaluate(value, scope) for value in declared.values]
@@ -740,7 +472,7 @@ class _Reader:
         return range(start, end + (1 if step > 0 else -1), step)
 
     def _include(self, node: ast.Include, scope: _Scope, emit: _Emit) -> None:
-        known, gates = _LIBRARIES[self._version]
+        known, gates = LIBRARIES[self._version]
         if node.filename != known:
             raise self._unsupported(
                 node,
@@ -756,13 +488,13 @@ class _Reader:
         for name, gate in gates.items():
             self._declare(name, gate, self._global, node)
         if self._version == 2:
-            self._replaceable = set(gates) - _FIRST_QELIB1
+            self._replaceable = set(gates) - FIRST_QELIB1
 
     def _declare(self, name: str, value: _Named, scope: _Scope, node: Any) -> None:
-        replaces = name in self._replaceable and isinstance(value, _Gate)
+        replaces = name in self._replaceable and isinstance(value, Gate)
         self._replaceable.discard(name)
         taken = name in scope.names and not replaces
-        if taken or isinstance(self._builtin.names.get(name), _Gate):
+        if taken or isinstance(self._builtin.names.get(name), Gate):
             raise self._invalid(node, f"{name!r} is already declared", name, "Choose another name")
         scope.names[name] = value
 
@@ -865,14 +597,14 @@ class _Reader:
         if len({*angles, *qubits}) != len(angles) + len(qubits):
             raise self._invalid(node, f"gate {name!r} uses a name twice in its head", name)
 
-        def expand(values: Sequence[_Value], numbers: tuple[int, ...]) -> list[_Step]:
+        def expand(values: Sequence[Value], numbers: tuple[int, ...]) -> list[Step]:
             body = _Scope(self._global, is_gate=True)
             body.names.update(zip(angles, values, strict=True))
             for qubit, number in zip(qubits, numbers, strict=True):
                 body.names[qubit] = _Register("qubit", (number,), True)
-            steps: list[_Step] = []
+            steps: list[Step] = []
 
-            def emit(step: _Step, node: Any) -> None:
+            def emit(step: Step, node: Any) -> None:
                 steps.append(step)
                 if len(steps) > MAX_OPERATIONS:
                     raise self._too_many(node)
@@ -887,7 +619,7 @@ class _Reader:
             expand([math.nan] * len(angles), tuple(range(len(qubits))))
         finally:
             self._checking = False
-        gate = _Gate(len(angles), len(qubits), lambda a, q: [] if self._checking else expand(a, q))
+        gate = Gate(len(angles), len(qubits), lambda a, q: [] if self._checking else expand(a, q))
         self._declare(name, gate, scope, node)
 
     def _measure_statement(
@@ -912,13 +644,13 @@ class _Reader:
             )
         self._spend(len(qubits), node)
         for qubit, bit in zip(qubits, target.indices, strict=True):
-            emit(_Step(Op.MEASURE, (qubit,), clbit=bit), node)
+            emit(Step(Op.MEASURE, (qubit,), clbit=bit), node)
 
     def _reset(self, node: ast.QuantumReset, scope: _Scope, emit: _Emit) -> None:
         qubits = self._operand(node.qubits, "qubit", scope).indices
         self._spend(len(qubits), node)
         for qubit in qubits:
-            emit(_Step(Op.RESET, (qubit,)), node)
+            emit(Step(Op.RESET, (qubit,)), node)
 
     def _barrier(self, node: ast.QuantumBarrier, scope: _Scope, emit: _Emit) -> None:
         if node.qubits:
@@ -927,7 +659,7 @@ class _Reader:
             operands = [self._all_qubits(scope)]
         self._spend(sum(len(operand.indices) for operand in operands), node)
         qubits = dict.fromkeys(q for operand in operands for q in operand.indices)
-        emit(_Step(Op.BARRIER, tuple(qubits)), node)
+        emit(Step(Op.BARRIER, tuple(qubits)), node)
 
     def _all_qubits(self, scope: _Scope) -> _Register:
         while scope.in_gate:
@@ -942,7 +674,7 @@ class _Reader:
 
     def _apply(self, node: ast.QuantumGate | ast.QuantumPhase, scope: _Scope, emit: _Emit) -> None:
         if isinstance(node, ast.QuantumPhase):
-            name, gate, arguments = "gphase", _plain(Op.GPHASE), [node.argument]
+            name, gate, arguments = "gphase", plain(Op.GPHASE), [node.argument]
         else:
             name, arguments = node.name.name, node.arguments
             gate = self._gate(node, scope)
@@ -978,27 +710,27 @@ class _Reader:
             for exponent in powers:
                 steps = self._powered(steps, exponent, node)
             if controls:
-                flips = [_Step(Op.X, (q,)) for q, n in zip(controls, negated, strict=True) if n]
-                steps = [*flips, *_controlled(steps, controls), *flips]
+                flips = [Step(Op.X, (q,)) for q, n in zip(controls, negated, strict=True) if n]
+                steps = [*flips, *controlled(steps, controls), *flips]
             self._spend(len(steps), node)
             for step in steps:
                 emit(step, node)
 
-    def _gate(self, node: ast.QuantumGate, scope: _Scope) -> _Gate:
+    def _gate(self, node: ast.QuantumGate, scope: _Scope) -> Gate:
         name = node.name.name
         found = self._find(name, scope, node.name)
         if found is None:
-            library, gates = _LIBRARIES[self._version]
+            library, gates = LIBRARIES[self._version]
             remedy = "Define it before its use"
             if name in gates:
                 remedy = f'Add the line: include "{library}";'
             raise self._invalid(node, f"gate {name!r} is not defined", name, remedy)
-        if not isinstance(found, _Gate):
+        if not isinstance(found, Gate):
             raise self._invalid(node, f"{name!r} is not a gate", name)
         self._replaceable.discard(name)
         return found
 
-    def _exponent(self, node: Any, scope: _Scope) -> _Value:
+    def _exponent(self, node: Any, scope: _Scope) -> Value:
         """An exponent. The specification's own library has had ``pow(1/2) @ x`` for the root, while
         whole numbers are divided as in C: a power of 0 is what nobody means by that."""
         if isinstance(node, ast.BinaryExpression) and node.op.name == "/":
@@ -1014,12 +746,12 @@ class _Reader:
 
     def _modifiers(
         self, modifiers: Sequence[ast.QuantumGateModifier], scope: _Scope
-    ) -> tuple[list[_Value], list[bool]]:
+    ) -> tuple[list[Value], list[bool]]:
         """Exponents, innermost first (-1 is the inverse), and whether each control is negated.
 
         A control commutes with inverse and power, so that all controls can be added last.
         """
-        exponents: list[_Value] = []
+        exponents: list[Value] = []
         negated: list[bool] = []
         for modifier in modifiers:
             if modifier.modifier is ast.GateModifierName.inv:
@@ -1038,38 +770,15 @@ class _Reader:
                 negated += [modifier.modifier is ast.GateModifierName.negctrl] * count
         return exponents[::-1], negated
 
-    def _powered(self, steps: list[_Step], exponent: _Value, node: Any) -> list[_Step]:
-        if isinstance(exponent, Angle):
-            raise self._unsupported(
-                node, "powers with a free exponent", "pow", "Give 'pow' a constant exponent"
-            )
-        if math.isnan(exponent):  # only while a definition is checked
-            return steps
-        if exponent == int(exponent):
-            count = abs(int(exponent))
-            if exponent < 0:
-                steps = _inverse(steps)
-            if count and len(steps) == 1 and steps[0].op in _ONE_PARAMETER:
-                angle = self._checked(steps[0].angles[0] * count, node)
-                return [steps[0]._replace(angles=(angle,))]
-            self._spend(len(steps) * count, node)
-            return steps * count
-        if any(isinstance(angle, Angle) for step in steps for angle in step.angles):
-            raise self._unsupported(
-                node,
-                "fractional powers of a gate with a free parameter",
-                "pow",
-                "Write the power into the gate's angle",
-            )
-        powered = _fractional_power(steps, exponent)
-        if powered is None:
-            raise self._unsupported(
-                node,
-                "fractional powers of a gate of several operations",
-                "pow",
-                "Write out the gate's power",
-            )
-        return powered
+    def _powered(self, steps: list[Step], exponent: Value, node: Any) -> list[Step]:
+        try:
+            steps = powered(steps, exponent, lambda count: self._spend(count, node))
+        except Unpowered as error:
+            raise self._unsupported(node, error.what, "pow", error.remedy) from None
+        if len(steps) == 1:  # its angle may have overflowed
+            angles = tuple(self._checked(angle, node) for angle in steps[0].angles)
+            return [steps[0]._replace(angles=angles)]
+        return steps
 
     def _broadcast(
         self, operands: Sequence[_Register], name: str, node: Any
@@ -1193,7 +902,7 @@ class _Reader:
 
     # Expressions.
 
-    def _checked(self, value: Any, node: Any) -> _Value:
+    def _checked(self, value: Any, node: Any) -> Value:
         """``value``, without terms that cancelled, if the circuit form can hold it."""
         if isinstance(value, Angle):
             terms = {name: factor for name, factor in value.terms.items() if factor != 0}
@@ -1214,7 +923,7 @@ class _Reader:
             raise self._invalid(node, "a constant whole number is needed here", "expression")
         return value
 
-    def _evaluate(self, node: Any, scope: _Scope) -> _Value:
+    def _evaluate(self, node: Any, scope: _Scope) -> Value:
         if isinstance(node, ast.IntegerLiteral | ast.FloatLiteral):
             return self._checked(node.value, node)
         if isinstance(node, ast.Identifier):
@@ -1238,7 +947,7 @@ class _Reader:
             node, f"expressions of this kind ({construct})", construct, "Use numbers and constants"
         )
 
-    def _named_value(self, node: ast.Identifier, scope: _Scope) -> _Value:
+    def _named_value(self, node: ast.Identifier, scope: _Scope) -> Value:
         found = self._find(node.name, scope, node)
         if found is None:
             raise self._invalid(
@@ -1248,7 +957,7 @@ class _Reader:
             raise self._invalid(node, f"{node.name!r} is not a number", node.name)
         return found
 
-    def _element(self, node: ast.IndexExpression, scope: _Scope) -> _Value:
+    def _element(self, node: ast.IndexExpression, scope: _Scope) -> Value:
         name = node.collection.name if isinstance(node.collection, ast.Identifier) else ""
         found = self._find(name, scope, node)
         single = isinstance(node.index, list) and len(node.index) == 1
@@ -1257,7 +966,7 @@ class _Reader:
         position = self._position(node.index[0], len(found.elements), name, scope)  # type: ignore[index]
         return found.elements[position]
 
-    def _binary(self, node: ast.BinaryExpression, lhs: _Value, rhs: _Value) -> Any:
+    def _binary(self, node: ast.BinaryExpression, lhs: Value, rhs: Value) -> Any:
         op = node.op.name
         if isinstance(lhs, Angle) or isinstance(rhs, Angle):
             if op in "+-" or (
@@ -1306,9 +1015,7 @@ class _Reader:
         except (ArithmeticError, ValueError) as error:
             raise self._invalid(node, f"{name!r} fails: {error}", name) from error
 
-    def _converted(
-        self, value: _Value, kind: ast.ClassicalType, node: Any, scope: _Scope
-    ) -> _Value:
+    def _converted(self, value: Value, kind: ast.ClassicalType, node: Any, scope: _Scope) -> Value:
         """``value`` as the type ``kind``, where that changes nothing but the type."""
         if isinstance(kind, ast.FloatType | ast.AngleType):
             return value if isinstance(value, Angle) else float(value)
@@ -1337,7 +1044,7 @@ class _Reader:
         return int(value)
 
 
-_Emit: TypeAlias = Callable[[_Step, Any], None]
+_Emit: TypeAlias = Callable[[Step, Any], None]
 
 
 def _quotient(a: int, b: int) -> int:

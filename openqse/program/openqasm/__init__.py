@@ -1,0 +1,5 @@
+"""OpenQASM 3 and OpenQASM 2 text read into the circuit form, and written from it."""
+
+from openqse.program.openqasm.reader import MAX_SOURCE, loads
+
+__all__ = ["MAX_SOURCE", "loads"]
