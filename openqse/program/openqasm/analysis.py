@@ -58,9 +58,7 @@ def assigned(body: object) -> set[str]:
             found.add(base(item.target))
         elif isinstance(item, Alias):
             found |= names(item.value)
-        elif isinstance(item, Call):
-            found |= names([item.arguments, item.operands])
-        elif isinstance(item, GateCall):  # it may be the call of a subroutine
+        elif isinstance(item, Call | GateCall):
             found |= names([item.arguments, item.operands])
     return found
 

@@ -150,7 +150,9 @@ class Arithmetic(State):
             if bits_of(kind) > 64:
                 raise self._too_wide(kind, at)
             narrower = bits_of(kind) < bits_of(source)
-            changes = kind.kind == "int" and source.kind != "int" and bits_of(kind) <= bits_of(source)
+            changes = (
+                kind.kind == "int" and source.kind != "int" and bits_of(kind) <= bits_of(source)
+            )
             negative = source.kind == "int" and kind.kind != "int"
             return self.canonical(data, kind) if narrower or changes or negative else data
         assert isinstance(data, int)
@@ -167,7 +169,6 @@ class Arithmetic(State):
         )
 
     def _to_real(self, value: Value, kind: Type, at: int) -> Value:
-        source = value.type
         if kind.kind == "angle" and kind.width:
             return Value(kind, self._to_turns(value, kind, at))
         data = self.real(value, at)
@@ -319,11 +320,11 @@ class Arithmetic(State):
             return self._turned(op, left, right, at)
         if "float" in kinds:
             return Value(REAL, self.floating(op, self.real(left, at), self.real(right, at), at))
-        a, b = self._promoted(left, at), self._promoted(right, at)
-        kind = common(a.type, b.type)
+        left, right = self._promoted(left, at), self._promoted(right, at)
+        kind = common(left.type, right.type)
         if op == "**" and kind.kind == "int" and self._negative(right):
             return Value(REAL, self.floating(op, self.real(left, at), self.real(right, at), at))
-        x, y = self.converted(a, kind, at), self.converted(b, kind, at)
+        x, y = self.converted(left, kind, at), self.converted(right, kind, at)
         return Value(kind, self.whole(op, kind, x.data, y.data, at))
 
     def _negative(self, value: Value) -> bool:
@@ -390,7 +391,9 @@ class Arithmetic(State):
             kind = sized.type
             return Value(kind, self.whole(op, kind, sized.data, other.data, at))
         number = self.floating(op, self.real(left, at), self.real(right, at), at)
-        unsized = "angle" in (a.kind, b.kind) and not (sized.type.width and sized.type.kind == "angle")
+        unsized = "angle" in (a.kind, b.kind) and not (
+            sized.type.width and sized.type.kind == "angle"
+        )
         return Value(Type("angle", 0) if unsized and op != "%" else REAL, number)
 
     def _timed(self, op: str, left: Value, right: Value, at: int) -> Value:
@@ -425,7 +428,11 @@ class Arithmetic(State):
             if op not in ("==", "!="):
                 raise self.invalid(at, f"{op!r} between complex numbers", op)
             return int((x == y) == (op == "=="))
-        if "duration" in kinds or "float" in kinds or ("angle" in kinds and not self._sized(left, right)):
+        if (
+            "duration" in kinds
+            or "float" in kinds
+            or ("angle" in kinds and not self._sized(left, right))
+        ):
             return self._compared_floats(op, left, right, at)
         if "angle" in kinds:
             kind = Type("angle", max(left.type.width, right.type.width))

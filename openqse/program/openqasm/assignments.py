@@ -28,6 +28,7 @@ from openqse.program.openqasm.nodes import (
 )
 from openqse.program.openqasm.source import Sources, counted
 from openqse.program.openqasm.values import (
+    TURN,
     Bits,
     Constant,
     Data,
@@ -160,7 +161,9 @@ class Assignments(Expressions):
 
     def input_output(self, node: InputOutput) -> None:
         if self.scope is not self.global_scope:
-            raise self.invalid(node.at, "inputs and outputs are declared outside of blocks", "input")
+            raise self.invalid(
+                node.at, "inputs and outputs are declared outside of blocks", "input"
+            )
         if not node.output:
             self._input(node)
             return
@@ -196,7 +199,7 @@ class Assignments(Expressions):
             assert isinstance(value, Value)
             cell = value.data.cell if isinstance(value.data, Run) else -1
             known = None if isinstance(value.data, Run) else value.data
-            self.declare(name, Variable(kind, self.depth, known, cell), node.at)
+            self.declare(name, Variable(value.type, self.depth, known, cell), node.at)
             return
         shape = self._shape(node.type)
         if kind.kind == "bit":
@@ -211,6 +214,7 @@ class Assignments(Expressions):
             value = self._given_value(name + front, kind, node.at)
             assert isinstance(value, Value)
             items.append(value.data)
+            kind = value.type
         self.declare(name, self._input_table(kind, shape, items), node.at)
 
     def _input_table(self, kind: Type, shape: tuple[int, ...], items: list[Data]) -> Table:
@@ -219,7 +223,8 @@ class Assignments(Expressions):
         base = self.take_cells(INTEGER, len(items))
         for i, item in enumerate(items):
             assert isinstance(item, Run)
-            self.prologue.append(Op.MOVE, (base + i, item.cell))
+            stream = self.stream if kind.kind == "angle" else self.prologue
+            stream.append(Op.MOVE, (base + i, item.cell))
         return Table(kind, shape, self.depth, None, base)
 
     def _given_value(self, name: str, kind: Type, at: int) -> Value | Bits:
@@ -227,15 +232,12 @@ class Assignments(Expressions):
         parameter = self.stream.parameter(name)
         if not is_whole(kind):
             return Value(kind, parameter)
-        given = self.given(name)
         if kind.kind == "angle":
-            raise self.unsupported(
-                at, f"inputs of type {kind}", "input", "Use angle or float, and convert it"
-            )
+            return self._given_turns(parameter, kind, at)
         width = bits_of(kind)
         if width > 64:
             raise self._too_wide(kind, at)
-        cell = self._new_cells(INTEGER, 1)
+        given, cell = self.given(name), self._new_cells(INTEGER, 1)
         stream = self.prologue
         back, holds = self._new_cells(FLOAT, 1), self._new_cells(INTEGER, 1)
         stream.append(Op.FTOI, (cell, given))
@@ -257,6 +259,16 @@ class Assignments(Expressions):
         stream.append(Op.SETBITS, (cell, width), clbit=numbers.start)
         self.forget_bits(numbers)
         return Bits(numbers, kind.width == 0)
+
+    def _given_turns(self, parameter: Angle, kind: Type, at: int) -> Value:
+        """An angle of a stated width. From 32 bits on it is taken as it is given."""
+        if kind.width >= 32:
+            return Value(TURN, parameter)
+        data = self.converted(Value(TURN, parameter), kind, at).data
+        assert isinstance(data, Run)
+        cell = self._new_cells(INTEGER, 1)
+        self.compute(Op.MOVE, cell, data.cell)
+        return Value(kind, Run(cell))
 
     # Assignments.
 
@@ -401,7 +413,11 @@ class Assignments(Expressions):
         register = self.register(target.base)
         assert isinstance(register, Bits)
         index = target.indices[0]
-        if len(target.indices) == 1 and not isinstance(index, Items | Range) and not register.scalar:
+        if (
+            len(target.indices) == 1
+            and not isinstance(index, Items | Range)
+            and not register.scalar
+        ):
             position = self.evaluate(index)
             if isinstance(position.data, Run):
                 self._assign_computed_bit(register, position.data, node, target)
@@ -454,7 +470,9 @@ class Assignments(Expressions):
                 data = self.whole(
                     "|", plain, clear, self.whole("<<", plain, bit, number, node.at), node.at
                 )
-        self.assign(variable, Value(kind, self._resized(data, plain, kind, node.at, False)), node.at)
+        self.assign(
+            variable, Value(kind, self._resized(data, plain, kind, node.at, False)), node.at
+        )
 
     def _assign_element(self, node: Assignment, target: Index) -> None:
         view = self.view(target)
@@ -509,9 +527,7 @@ class Assignments(Expressions):
                 )
             width = len(view.positions) // size
             for i, item in enumerate(value.items):
-                part = View(
-                    view.table, view.positions[i * width : (i + 1) * width], view.shape[1:]
-                )
+                part = View(view.table, view.positions[i * width : (i + 1) * width], view.shape[1:])
                 if part.shape:
                     self.assign_view(part, item, item.at)
                 else:

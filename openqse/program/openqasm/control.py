@@ -14,6 +14,7 @@ from enum import Enum, auto
 from openqse.program.circuit import INTEGER
 from openqse.program.gates import Op
 from openqse.program.openqasm.analysis import Dependence, assigned, jumps, walk
+from openqse.program.openqasm.dialects import Dialect
 from openqse.program.openqasm.gates import DefinedGate, Gates
 from openqse.program.openqasm.nodes import (
     Assignment,
@@ -49,7 +50,6 @@ from openqse.program.openqasm.values import (
     bits_of,
     is_whole,
 )
-
 
 #: Steps of the expansion that a pass of a ``while`` counts for: each is looked through anew.
 _WHILE = 64
@@ -93,8 +93,8 @@ class Frame:
 class Control(Gates):
     """``if``, ``switch``, ``for``, ``while`` and jumps."""
 
-    def __init__(self, sources: Sources, version: int) -> None:
-        super().__init__(sources, version)
+    def __init__(self, sources: Sources, dialect: Dialect) -> None:
+        super().__init__(sources, dialect)
         self.frames: list[Frame] = []
         self.boxes = 0
         self._jumping: dict[int, bool] = {}
@@ -564,7 +564,9 @@ class Control(Gates):
         leaving = node.kind == "break"
         if frame.depth == self.depth:
             return Flow.BREAK if leaving else Flow.CONTINUE
-        self.leap(frame, frame.leave if leaving else frame.again, not leaving and frame.begins, node.at)
+        self.leap(
+            frame, frame.leave if leaving else frame.again, not leaving and frame.begins, node.at
+        )
         return Flow.NEVER
 
     def leap(self, frame: Frame, loop: int, begins: bool, at: int) -> None:

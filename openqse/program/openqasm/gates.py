@@ -12,7 +12,7 @@ from openqse.program.angle import Angle
 from openqse.program.gates import Op
 from openqse.program.openqasm import limits
 from openqse.program.openqasm.assignments import Assignments
-from openqse.program.openqasm.library import LIBRARIES
+from openqse.program.openqasm.dialects import Dialect
 from openqse.program.openqasm.nodes import (
     Alias,
     Barrier,
@@ -30,7 +30,7 @@ from openqse.program.openqasm.powers import Unpowered, powered
 from openqse.program.openqasm.source import Sources, counted
 from openqse.program.openqasm.steps import Gate, Step, controlled, plain
 from openqse.program.openqasm.steps import Value as Number
-from openqse.program.openqasm.values import Constant, Qubits, Run, Scope, Type, Value, is_whole
+from openqse.program.openqasm.values import Constant, Qubits, Scope, Type, Value
 
 Emit: TypeAlias = Callable[[Step, int], None]
 
@@ -77,13 +77,15 @@ class _NotKept(Exception):
 class Gates(Assignments):
     """Applies gates, and defines them."""
 
-    def __init__(self, sources: Sources, version: int) -> None:
+    def __init__(self, sources: Sources, dialect: Dialect) -> None:
         super().__init__(sources)
-        self.version = version
+        self.dialect = dialect
+        self.version = dialect.version
         self.phase: Number = 0.0  # the global phase, as far as it is the same for all shots
         self.emit: Emit = self.append
         self.libraries: dict[str, str] = {}  # the file that a gate came from
         self.replaceable: set[str] = set()  # gates that the program may still define itself
+        self.assumed: set[str] = set()  # gates that nothing defines, known from other tools
         self._count = _Count()
         self._template = False
 
@@ -128,7 +130,10 @@ class Gates(Assignments):
     def gate(self, name: str, at: int) -> Gate:
         found = self.find(self.gate_key(name), at)
         if found is None:
-            raise self._undefined(name, at)
+            found = self.dialect.undefined(name, bool(self.libraries))
+            if found is None:
+                raise self._undefined(name, at)
+            self.assumed.add(name)
         if not isinstance(found, Gate):
             raise self.invalid(at, f"{name!r} is not a gate", name)
         if isinstance(found, OpaqueGate):
@@ -139,15 +144,10 @@ class Gates(Assignments):
         return found
 
     def _undefined(self, name: str, at: int) -> OpenQSEError:
-        library, gates = LIBRARIES[self.version]
+        library = self.dialect.library
         remedy = "Define it before its use"
-        if name in gates and library not in self.libraries.values():
+        if name in (self.dialect.include(library) or ()) and library not in self.libraries.values():
             remedy = f'Add the line: include "{library}";'
-        elif self.version == 3 and self.find(name, at) is None and name in LIBRARIES[2][1]:
-            remedy = (
-                'Define it before its use. It is a gate of OpenQASM 2: begin with "OPENQASM 2.0;" '
-                'if that is meant'
-            )
         return self.invalid(at, f"gate {name!r} is not defined", name, remedy)
 
     # Definitions.
@@ -293,13 +293,12 @@ class Gates(Assignments):
             self._counted(gate, exponents)
             if not isinstance(gate, DefinedGate) and not exponents:
                 return
-        elif isinstance(gate, DefinedGate) and gate.size is not None and gate.size > _KEPT:
-            if not self._template:
-                self.room_for(gate.size, at)
-        if not exponents and not controls and isinstance(gate, DefinedGate):
-            if gate.kept is None:
-                self._apply_definition(gate, angles, targets, self.emit, at)
-                return
+        elif isinstance(gate, DefinedGate) and not self._template:
+            self.room_for(gate.size or 0, at)
+        bare = not exponents and not controls
+        if bare and isinstance(gate, DefinedGate) and gate.kept is None:
+            self._apply_definition(gate, angles, targets, self.emit, at)
+            return
         steps = self.steps_of(gate, angles, targets, at)
         for exponent in exponents:
             steps = self._powered(steps, exponent, at)
@@ -356,14 +355,23 @@ class Gates(Assignments):
         self._run_body(gate.definition, values, qubits, emit)
 
     def _powered(self, steps: list[Step], exponent: Number, at: int) -> list[Step]:
+        if self._template and isinstance(exponent, Angle):
+            raise _NotKept
         try:
-            result = powered(steps, exponent, lambda count: self._repeats(count, at))
+            computes = None if self._template or self.checking else self
+            result = powered(steps, exponent, lambda count: self._repeats(count, at), computes)
         except Unpowered as error:
             raise self.unsupported(at, error.what, "pow", error.remedy) from None
         for step in result:
             for angle in step.angles:
                 self.checked(angle, at)
         return result
+
+    def ceiling(self, value: Angle) -> Number:
+        return self.computed_float(Op.FCEIL, self.float_cell(value))
+
+    def product(self, a: Angle, b: Angle) -> Number:
+        return self.computed_float(Op.FMUL, self.float_cell(a), self.float_cell(b))
 
     def _repeats(self, count: int, at: int) -> None:
         self.spend(count, at)
@@ -384,15 +392,7 @@ class Gates(Assignments):
                     "pow",
                 )
         value = self.evaluate(node)
-        if isinstance(value.data, Run):
-            raise self.unsupported(
-                node.at,
-                "powers that depend on outcomes",
-                "pow",
-                "Choose between powers with 'if' or 'switch'",
-            )
-        if is_whole(value.type) and value.type.kind != "angle":
-            assert isinstance(value.data, int)
+        if isinstance(value.data, int) and value.type.kind != "angle":
             return value.data
         return self.real(value, node.at)
 
@@ -433,8 +433,7 @@ class Gates(Assignments):
             raise self.invalid(at, f"{name!r} is applied to registers of sizes {shown}", name)
         for i in range(sizes.pop() if sizes else 1):
             yield tuple(
-                operand.numbers[0] if operand.scalar else operand.numbers[i]
-                for operand in operands
+                operand.numbers[0] if operand.scalar else operand.numbers[i] for operand in operands
             )
 
 
@@ -463,5 +462,3 @@ def _at(angle: Angle, values: dict[str, Number]) -> Number:
         term = values[name] if factor == 1 else values[name] * factor
         total = term if not isinstance(total, Angle) and total == 0 else total + term
     return total
-
-

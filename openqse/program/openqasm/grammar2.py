@@ -6,6 +6,8 @@ between classical bits (pytket), ``gphase`` (PennyLane), gates without qubits (Q
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from openqse.program.openqasm.nodes import (
     Assignment,
     Barrier,
@@ -67,7 +69,7 @@ class Grammar2(Parser):
             raise self.unexpected()
         lexer.advance()
         rule = _STATEMENTS.get(word)
-        return rule(self, at) if rule else self._call(at, word)
+        return rule(self, at) if rule is not None else self._call(at, word)
 
     def identifier(self) -> str:
         if self.lexer.text in KEYWORDS:
@@ -216,7 +218,7 @@ class Grammar2(Parser):
         return name
 
 
-_STATEMENTS = {
+_STATEMENTS: dict[str, Callable[[Grammar2, int], Statement]] = {
     "include": Grammar2._include,
     "qreg": Grammar2._qreg,
     "creg": Grammar2._creg,

@@ -43,7 +43,9 @@ from openqse.program.openqasm.nodes import (
     While,
 )
 
-_COMPOUND = frozenset(f"{op}=" for op in ("+", "-", "*", "/", "&", "|", "^", "~", "%", "<<", ">>", "**"))
+_COMPOUND = frozenset(
+    f"{op}=" for op in ("+", "-", "*", "/", "&", "|", "^", "~", "%", "<<", ">>", "**")
+)
 _CALIBRATIONS = frozenset({"cal", "defcal", "defcalgrammar"})
 
 

@@ -7,7 +7,9 @@ import re
 from openqse.program.openqasm.source import Sources
 
 _DECIMAL = r"\d(?:_?\d)*"
-_REAL = rf"(?:{_DECIMAL}\.(?:{_DECIMAL})?|\.{_DECIMAL})(?:[eE][+-]?{_DECIMAL})?|{_DECIMAL}[eE][+-]?{_DECIMAL}"
+_EXPONENT = rf"[eE][+-]?{_DECIMAL}"
+_POINT = rf"(?:{_DECIMAL}\.(?:{_DECIMAL})?|\.{_DECIMAL})"
+_REAL = rf"{_POINT}(?:{_EXPONENT})?|{_DECIMAL}{_EXPONENT}"
 
 #: What separates tokens: white space and comments.
 GAP = re.compile(r"(?:[ \t\r\n\f]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
@@ -23,7 +25,8 @@ _TOKEN = re.compile(
   | (?P<physical>\$\d+)
   | (?P<bits>"[01](?:_?[01])*")
   | (?P<string>"[^"\r\t\n]+"|'[^'\r\t\n]+')
-  | (?P<symbol>\*\*=|<<=|>>=|->|\+\+|\*\*|<<|>>|&&|\|\||[=!<>+*/%&|^~-]=|[-+*/%&|^~=<>!;:,.(){{}}\[\]@\#])
+  | (?P<symbol>\*\*=|<<=|>>=|->|\+\+|\*\*|<<|>>|&&|\|\|
+      |[=!<>+*/%&|^~-]=|[-+*/%&|^~=<>!;:,.(){{}}\[\]@\#])
     """,
     re.VERBOSE,
 )

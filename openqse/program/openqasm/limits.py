@@ -14,3 +14,7 @@ MAX_REGISTER = 2**24
 MAX_ARRAY = 2**20
 #: Blocks, parentheses and calls within each other. It does not depend on Python's own stack.
 MAX_NESTING = 256
+#: Texts of gates, and of operands, that are remembered at a time.
+MAX_FLAT = 65536
+#: Files that are included within each other.
+MAX_INCLUDES = 64

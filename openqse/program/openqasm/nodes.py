@@ -155,7 +155,7 @@ Expression: TypeAlias = (
 
 @dataclass(slots=True)
 class TypeNode:
-    """A scalar type, or an array of it: ``dimensions`` are sizes, or ``rank`` their number alone."""
+    """A scalar type, or an array of it: ``dimensions`` are sizes, ``rank`` their number alone."""
 
     at: int
     kind: str

@@ -139,7 +139,8 @@ class Parser:
                 return Number(at, complex(0, float(text[:-2])))
             return Number(at, float(text))
         except ValueError:  # more digits than Python converts
-            raise self.sources.invalid(at, "the whole number does not fit in 64 bits", text)
+            message = "the whole number does not fit in 64 bits"
+            raise self.sources.invalid(at, message, text) from None
 
     def name(self) -> Name:
         return Name(self.lexer.at, self.identifier())

@@ -40,8 +40,15 @@ from openqse.program.openqasm.values import (
 )
 
 _DEFAULT_WIDTHS = {
-    **{"int": 64, "uint": 64, "float": 64, "complex": 64, "bool": 1},
-    **{"angle": 0, "bit": 0, "duration": 0, "stretch": 0},
+    "int": 64,
+    "uint": 64,
+    "float": 64,
+    "complex": 64,
+    "bool": 1,
+    "angle": 0,
+    "bit": 0,
+    "duration": 0,
+    "stretch": 0,
 }
 _WIDTHS = {"int": range(1, 65), "uint": range(1, 65), "float": (16, 32, 64), "angle": range(1, 65)}
 
@@ -150,9 +157,7 @@ class References(Arithmetic):
         if isinstance(node, Name):
             found = self.declared(node.name, node.at)
             if not isinstance(found, Qubits | Bits):
-                raise self.invalid(
-                    node.at, f"{node.name!r} is neither qubits nor bits", node.name
-                )
+                raise self.invalid(node.at, f"{node.name!r} is neither qubits nor bits", node.name)
             return found
         if isinstance(node, Physical):
             return self.physical(node)
@@ -167,9 +172,7 @@ class References(Arithmetic):
         numbers = [number for part in parts for number in part.numbers]
         self.spend(len(numbers), node.at)
         if len({type(part) for part in parts}) > 1 or len(set(numbers)) != len(numbers):
-            raise self.invalid(
-                node.at, "only different registers of one kind can be joined", "++"
-            )
+            raise self.invalid(node.at, "only different registers of one kind can be joined", "++")
         return Qubits(numbers, False) if isinstance(parts[0], Qubits) else Bits(numbers, False)
 
     def selected(self, register: Qubits | Bits, node: Index) -> Qubits | Bits:
@@ -188,7 +191,9 @@ class References(Arithmetic):
             chosen: Sequence[int] = (register.numbers[positions],)
         elif isinstance(positions, range) and isinstance(register.numbers, range):
             step = positions.step
-            chosen = register.numbers[positions.start : None if positions.stop < 0 else positions.stop : step]
+            chosen = register.numbers[
+                positions.start : None if positions.stop < 0 else positions.stop : step
+            ]
         else:
             self.spend(len(positions), node.at)
             chosen = [register.numbers[i] for i in positions]
@@ -197,9 +202,13 @@ class References(Arithmetic):
     def positions(self, index: Expression, size: int, name: str) -> int | Sequence[int]:
         """The positions that an index, a range or an index set selects of so many elements."""
         if isinstance(index, Items):
-            chosen = [self.position(self.integer(item), size, name, item.at) for item in index.items]
+            chosen = [
+                self.position(self.integer(item), size, name, item.at) for item in index.items
+            ]
             if len(set(chosen)) != len(chosen):
-                raise self.invalid(index.at, f"an index set of {name!r} names an element twice", name)
+                raise self.invalid(
+                    index.at, f"an index set of {name!r} names an element twice", name
+                )
             return chosen
         if not isinstance(index, Range):
             return self.position(self.integer(index), size, name, index.at)
@@ -220,7 +229,9 @@ class References(Arithmetic):
 
     def position(self, index: int, size: int, name: str, at: int) -> int:
         if not -size <= index < size:
-            raise self.invalid(at, f"index {index} is out of range for {name!r} of size {size}", name)
+            raise self.invalid(
+                at, f"index {index} is out of range for {name!r} of size {size}", name
+            )
         return index % size
 
     # Bits as values.
@@ -320,7 +331,10 @@ class References(Arithmetic):
         name = node.base.name if isinstance(node.base, Name) else "the array"
         if base is None or len(node.indices) != len(base.shape):
             raise self.unsupported(
-                node.at, "parts of arrays chosen at run time", name, "Give an index for each dimension"
+                node.at,
+                "parts of arrays chosen at run time",
+                name,
+                "Give an index for each dimension",
             )
         total = -1
         for size, index in zip(base.shape, node.indices, strict=True):

@@ -16,7 +16,7 @@ def shortened(text: str) -> str:
 
 @dataclass
 class Sources:
-    """The texts of a program. A place is one number: where the text begins, plus an offset in it."""
+    """The texts of a program. A place is one number: a text's beginning, plus an offset in it."""
 
     names: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)

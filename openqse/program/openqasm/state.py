@@ -33,6 +33,7 @@ class State:
         self.cell_types: list[int] = []
         self.depth = 0  # blocks around that may or may not run
         self.loops = 0  # loops of the circuit around
+        self.at = 0  # the statement that is being executed
         self.checking = False  # a definition is looked through; angles are NaN
         self._constants: dict[tuple[int, int], int] = {}
         self._tables: dict[tuple[int | float, ...], int] = {}
@@ -115,11 +116,8 @@ class State:
     def _new_cells(self, kind: int, length: int) -> int:
         first = len(self.cells)
         if first + length > MAX_CELLS:
-            raise LimitExceeded(
-                f"the program needs more than {MAX_CELLS} classical values at run time",
-                remedy="Use fewer or smaller variables and arrays",
-                limit="MAX_CELLS",
-                line=1,
+            raise self.exceeded(
+                self.at, "MAX_CELLS", f"more than {MAX_CELLS} classical values at run time"
             )
         self.cells += [0] * length
         self.cell_types += [kind] * length
@@ -150,13 +148,7 @@ class State:
     def compute(self, op: Op, *operands: int, clbit: int = -1) -> None:
         """Adds an operation on cells or of control."""
         self.stream.append(op, operands, clbit=clbit)
-        if len(self.stream) > limits.MAX_OPERATIONS:
-            raise LimitExceeded(
-                f"more than {limits.MAX_OPERATIONS} operations",
-                remedy="Make the program smaller, or split it",
-                limit="MAX_OPERATIONS",
-                line=1,
-            )
+        self.room_for(0, self.at)
 
     def computed(self, op: Op, *operands: int) -> Run:
         """The integer that an operation gives, in a temporary cell."""

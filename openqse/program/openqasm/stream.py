@@ -96,7 +96,7 @@ class Stream:
             (self.term_sources, since.terms),
             (self.term_coefficients, since.terms),
         ):
-            column.extend(column[start:] * times)  # type: ignore[attr-defined]
+            column.extend(column[start:] * times)  # type: ignore[arg-type]
         terms = self.term_angles[since.terms :]
         for i in range(1, times + 1 if terms else 1):
             self.term_angles.extend(angle + i * width for angle in terms)

@@ -8,6 +8,7 @@ from openqse.errors import ProgramError
 from openqse.program.gates import Op
 from openqse.program.openqasm.analysis import Dependence, measures
 from openqse.program.openqasm.control import Control, Flow, Frame
+from openqse.program.openqasm.dialects import Dialect
 from openqse.program.openqasm.nodes import (
     Call,
     Expression,
@@ -68,8 +69,8 @@ class Result:
 
 
 class Subroutines(Control):
-    def __init__(self, sources: Sources, version: int) -> None:
-        super().__init__(sources, version)
+    def __init__(self, sources: Sources, dialect: Dialect) -> None:
+        super().__init__(sources, dialect)
         self._results: list[Result] = []
 
     def define_subroutine(self, node: Subroutine) -> None:
@@ -343,4 +344,3 @@ class Subroutines(Control):
                 at, f"{kind} values that depend on outcomes", kind.kind, "Return a number"
             )
         self.stored(data, kind, result.cell)
-

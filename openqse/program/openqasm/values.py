@@ -99,11 +99,11 @@ def rounded(number: float, kind: Type) -> float:
 
 def turns(number: float, width: int) -> int:
     """Radians in units of ``2 pi / 2**width``, the nearest, modulo a turn."""
-    return round(math.remainder(number, math.tau) / math.tau * 2**width) % 2**width
+    return int(round(math.remainder(number, math.tau) / math.tau * 2**width) % 2**width)
 
 
 def radians(units: int, width: int) -> float:
-    return math.tau * (units / 2**width)
+    return math.tau * units / float(2**width)
 
 
 # --- what a name stands for ----------------------------------------------------------------------
@@ -172,7 +172,7 @@ class Constant:
 
 @dataclass(slots=True)
 class Stretch:
-    """A duration that the compiler chooses: 0, which every program allows that nothing else fixes."""
+    """A duration that the compiler chooses: 0, where nothing that is modelled fixes it."""
 
     name: str
 
