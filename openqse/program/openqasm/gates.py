@@ -11,6 +11,7 @@ from openqse.errors import OpenQSEError
 from openqse.program.angle import Angle
 from openqse.program.gates import Op
 from openqse.program.openqasm import limits
+from openqse.program.openqasm.analysis import names as mentioned
 from openqse.program.openqasm.assignments import Assignments
 from openqse.program.openqasm.dialects import Dialect
 from openqse.program.openqasm.nodes import (
@@ -51,12 +52,14 @@ class DefinedGate(Gate):
 
     Attributes:
         size: how many steps it has, where that is the same for all angles.
+        unused: which angles its body does not mention: Qiskit writes what is no angle there.
         kept: its steps on qubits 0, 1, … where they are few; angles are affine in ``names``.
         names: stand for its angles in ``kept``.
     """
 
     definition: GateDefinition | None = None
     size: int | None = None
+    unused: frozenset[int] = frozenset()
     kept: list[Step] | None = None
     names: tuple[str, ...] = ()
 
@@ -159,8 +162,10 @@ class Gates(Assignments):
         self._looked_through(node)
         size = self._count.steps if self._count.exact else None
         names = tuple(f" {name}" for name in node.parameters)
+        used = mentioned(node.body)
+        unused = frozenset(i for i, name in enumerate(node.parameters) if name not in used)
         gate = DefinedGate(
-            len(node.parameters), len(node.qubits), self._unreached, node, size,
+            len(node.parameters), len(node.qubits), self._unreached, node, size, unused,
             self._expanded(node, names) if size is None or size <= _KEPT else None, names,
         )  # fmt: skip
         self.declare(self.gate_key(name), gate, node.at)
@@ -256,7 +261,11 @@ class Gates(Assignments):
                 f"{name!r} takes {counted(gate.angles, 'angle')}, not {len(node.arguments)}",
                 name,
             )
-        angles = [self._angle(argument) for argument in node.arguments]
+        unused = gate.unused if isinstance(gate, DefinedGate) else frozenset()
+        angles = [
+            0.0 if i in unused else self._angle(argument)
+            for i, argument in enumerate(node.arguments)
+        ]
         exponents, negated = self._modifiers(node.modifiers)
         operands = [self.qubits(operand) for operand in node.operands]
         if len(operands) != len(negated) + gate.qubits:

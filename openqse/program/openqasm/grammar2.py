@@ -201,9 +201,11 @@ class Grammar2(Parser):
 
     def operand(self) -> Expression:
         lexer = self.lexer
-        if lexer.kind in ("integer", "real"):
+        if lexer.kind in ("integer", "real", "imaginary"):
             number = self.number()
-            return number if self._whole else Number(number.at, float(number.value.real))
+            if self._whole or isinstance(number.value, complex):
+                return number
+            return Number(number.at, float(number.value))
         if self.taken("("):
             inner = self.expression()
             self.take(")")

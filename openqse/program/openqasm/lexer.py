@@ -17,7 +17,7 @@ GAP = re.compile(r"(?:[ \t\r\n\f]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _TOKEN = re.compile(
     rf"""
     (?P<timing>(?:{_REAL}|{_DECIMAL})[ \t]*(?:dt|ns|us|µs|μs|ms|s)(?!\w))
-  | (?P<imaginary>(?:{_REAL}|{_DECIMAL})[ \t]*im(?!\w))
+  | (?P<imaginary>(?:{_REAL}|{_DECIMAL})(?:[ \t]*im|j)(?!\w))
   | (?P<based>0[bB][01](?:_?[01])*|0o[0-7](?:_?[0-7])*|0[xX][0-9a-fA-F](?:_?[0-9a-fA-F])*)
   | (?P<real>{_REAL})
   | (?P<integer>{_DECIMAL})

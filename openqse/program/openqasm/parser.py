@@ -136,7 +136,7 @@ class Parser:
             if kind == "based":
                 return Number(at, int(text, 0))
             if kind == "imaginary":
-                return Number(at, complex(0, float(text[:-2])))
+                return Number(at, complex(0, float(text.removesuffix("j").removesuffix("im"))))
             return Number(at, float(text))
         except ValueError:  # more digits than Python converts
             message = "the whole number does not fit in 64 bits"

@@ -99,8 +99,13 @@ def read(source: str, name: str, opener: Opener | None) -> Circuit:
     version, begin = _version(source, name)
     reader = Reader(sources, choose(version, source), opener)
     reader.count_physical(source, name)
-    with suppress(Ended):
-        reader.read_text(name, source, begin)
+    try:
+        with suppress(Ended):
+            reader.read_text(name, source, begin)
+    except RecursionError:
+        raise sources.exceeded(
+            reader.at, "nesting", "blocks or calls are nested too deeply"
+        ) from None
     return reader.finish()
 
 

@@ -19,7 +19,8 @@ HEAD = (
     "array[int[8], 4] tab = {1, -2, 3, 4};\nangle[4] g = 0;\n"
     "def toss(qubit x) -> bit { reset x; h x; return measure x; }\n"
     "def pick(bit m, int[8] u, mutable array[int[8], 4] w) -> int[8] {\n"
-    "  if (m) { w[1] = u; return u + 1; }\n  for int k in [0:3] { if (w[k] > u) { return w[k]; } }\n"
+    "  if (m) { w[1] = u; return u + 1; }\n"
+    "  for int k in [0:3] { if (w[k] > u) { return w[k]; } }\n"
     "  w[0] += 1;\n  return u;\n}\n"
 )
 TAIL = "out = measure q;\noutput_value = n + a + b;\n"

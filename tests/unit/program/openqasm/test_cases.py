@@ -146,6 +146,16 @@ CERTAIN = {
         H3 + "gate global_phase(p0) { } qubit q; bit c; global_phase(0.3) ; x q; c = measure q;",
         "1",
     ),
+    "arguments that a gate does not use": (
+        H3 + "gate pauli(p0, p1) a, b { z a; x b; } qubit[2] q; bit[2] c; "
+        "pauli(XZ, -0.3-0.2j) q[0], q[1]; c = measure q;",
+        "10",
+    ),
+    "complex arguments that a gate does not use": (
+        H2 + "gate diag(p0,p1) q0 { x q0; } qreg q[1]; creg c[1]; diag(1.0,0.5+0.5j) q[0]; "
+        "measure q -> c;",
+        "1",
+    ),
     "names of Braket": (
         "OPENQASM 3.0; qubit[2] q; bit[2] b; x q[0]; cnot q[0], q[1]; b = measure q;",
         "11",
@@ -188,8 +198,9 @@ SPREAD: dict[str, tuple[str, list[float], dict[str, float]]] = {
         {"1": 1.0},
     ),
     "inputs of every type": (
-        H3 + "input uint[8] x_0; input bool f; input bit[2] k; input bit l; qubit[4] w; bit[4] m; "
-        "if (x_0 == 5) { x w[0]; } if (f) x w[1]; if (k == 2) x w[2]; if (l) x w[3]; m = measure w;",
+        H3 + "input uint[8] x_0; input bool f; input bit[2] k; input bit l; qubit[4] w; "
+        "bit[4] m; if (x_0 == 5) { x w[0]; } if (f) x w[1]; if (k == 2) x w[2]; if (l) x w[3]; "
+        "m = measure w;",
         [5, 1, 2, 1],
         {"1111": 1.0},
     ),
