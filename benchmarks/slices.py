@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from openqse import device
-from openqse.program.circuit import CircuitBuilder
+from openqse.program.builder import CircuitBuilder
 from openqse_emulator import profile
 from openqse_emulator.device import Emulator, create
 from openqse_emulator.profile import Noise

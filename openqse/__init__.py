@@ -1,7 +1,9 @@
 """Run quantum programs on the QPUs of a Slurm cluster, or on an emulator in this process."""
 
 from openqse.errors import OpenQSEError
-from openqse.program.circuit import Angle, Circuit, CircuitBuilder
+from openqse.program.angle import Angle
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse.program.observable import PauliSum
 from openqse.qpu import (
     QPU,

@@ -66,6 +66,13 @@ class NotSupported(OpenQSEError):
     code = "not-supported"
 
 
+class UnsupportedInput(NotSupported):
+    """A program, or what a task asks of it, that the device has no way to carry out; the message
+    names the construct and the formats."""
+
+    code = "unsupported-input"
+
+
 class ArgumentError(OpenQSEError, ValueError):
     """An argument of a call is out of range or of the wrong shape."""
 

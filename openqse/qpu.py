@@ -25,7 +25,8 @@ from openqse.errors import (
     OpenQSEError,
     ProgramError,
 )
-from openqse.program.circuit import Circuit, CircuitBuilder, parameter_sets
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit, parameter_sets
 from openqse.program.observable import PauliSum
 from openqse.wire.messages import Kind, Latency
 

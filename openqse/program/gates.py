@@ -1,4 +1,4 @@
-"""The operations of the circuit form: their numbers, arities and matrices."""
+"""The operations of the circuit form: their numbers, what they take, and gates' matrices."""
 
 from __future__ import annotations
 
@@ -36,6 +36,76 @@ class Op(IntEnum):
     MEASURE = 32
     RESET = 33
     BARRIER = 34
+    DELAY = 35
+    BOX = 36
+    END_BOX = 37
+
+    # Whole numbers of 64 bits.
+    MOVE = 64
+    ADD = 65
+    SUB = 66
+    MUL = 67
+    DIV = 68
+    UDIV = 69
+    REM = 70
+    UREM = 71
+    POW = 72
+    AND = 73
+    OR = 74
+    XOR = 75
+    NOT = 76
+    SHL = 77
+    SHR = 78
+    SAR = 79
+    EQ = 80
+    LT = 81
+    LE = 82
+    ULT = 83
+    ULE = 84
+    POPCOUNT = 85
+    SEXT = 86
+    ZEXT = 87
+    # Floats of 64 bits.
+    FMOVE = 96
+    FADD = 97
+    FSUB = 98
+    FMUL = 99
+    FDIV = 100
+    FPOW = 101
+    FMOD = 102
+    FEQ = 103
+    FLT = 104
+    FLE = 105
+    FNEG = 106
+    FSIN = 107
+    FCOS = 108
+    FTAN = 109
+    FASIN = 110
+    FACOS = 111
+    FATAN = 112
+    FEXP = 113
+    FLN = 114
+    FSQRT = 115
+    FFLOOR = 116
+    FCEIL = 117
+    ITOF = 120
+    UTOF = 121
+    FTOI = 122
+    PARAMETER = 123
+    # Cells and classical bits.
+    GETBITS = 128
+    SETBITS = 129
+    LOAD = 130
+    STORE = 131
+    # Control.
+    IF = 160
+    ELSE = 161
+    END = 162
+    LOOP = 163
+    BREAK = 164
+    CONTINUE = 165
+    STOP = 166
+    FAIL = 167
 
 
 @dataclass(frozen=True)
@@ -59,10 +129,38 @@ SIGNATURES: dict[Op, Signature] = {
     Op.MEASURE: Signature(1, 0),
     Op.RESET: Signature(1, 0),
     Op.BARRIER: Signature(None, 0),
+    Op.DELAY: Signature(None, 1),
+    Op.BOX: Signature(None, 1),
+    Op.END_BOX: Signature(None, 0),
 }
 
-#: Operations that are not unitary and take no controls.
-NON_UNITARY = frozenset({Op.MEASURE, Op.RESET, Op.BARRIER})
+#: Operations that act on qubits, unitary ones, and all the others, which take no controls.
+QUANTUM = frozenset(SIGNATURES)
+GATES = frozenset(op for op in SIGNATURES if op < Op.MEASURE)
+NON_UNITARY = frozenset(Op) - GATES
+#: Operations on cells and classical bits, and those that say where control goes.
+CLASSICAL = frozenset(Op) - QUANTUM
+CONTROL = frozenset(op for op in Op if op >= Op.IF)
+
+#: What the operands of a classical operation are, the destination first: ``i`` an integer cell,
+#: ``f`` a float cell, ``*`` a cell of either type, ``n`` a plain number.
+OPERANDS: dict[Op, str] = {
+    **dict.fromkeys((Op.MOVE, Op.NOT, Op.POPCOUNT), "ii"),
+    **dict.fromkeys((op for op in Op if Op.ADD <= op <= Op.XOR), "iii"),
+    **dict.fromkeys((op for op in Op if Op.SHL <= op <= Op.ULE), "iii"),
+    **dict.fromkeys((Op.SEXT, Op.ZEXT), "iii"),
+    **dict.fromkeys((op for op in Op if Op.FADD <= op <= Op.FMOD), "fff"),
+    **dict.fromkeys((Op.FEQ, Op.FLT, Op.FLE), "iff"),
+    **dict.fromkeys((Op.FMOVE, *(op for op in Op if Op.FNEG <= op <= Op.FCEIL)), "ff"),
+    **dict.fromkeys((Op.ITOF, Op.UTOF), "fi"),
+    Op.FTOI: "if",
+    Op.PARAMETER: "f",
+    **dict.fromkeys((Op.GETBITS, Op.SETBITS), "in"),
+    **dict.fromkeys((Op.LOAD, Op.STORE), "*nni"),
+    Op.IF: "i",
+    **dict.fromkeys((Op.ELSE, Op.END, Op.LOOP, Op.STOP), ""),
+    **dict.fromkeys((Op.BREAK, Op.CONTINUE, Op.FAIL), "n"),
+}
 
 _FIXED: dict[Op, list[list[complex]]] = {
     Op.ID: [[1, 0], [0, 1]],

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from openqse.device import Calibration, Capabilities, DeviceStatus, Expectations, Samples
 from openqse.errors import ArgumentError, DeviceError, NotSupported, TaskCancelled
 from openqse.program.circuit import FORMAT, Circuit
+from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
+from openqse.program.program import Program
 from openqse_emulator import choice, density, noise, stabilizer, timing
 from openqse_emulator import profile as profiles
 from openqse_emulator.choice import Choice
@@ -172,13 +174,21 @@ class Emulator:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def prepare(self, program: Circuit) -> Prepared:
+    def prepare(self, program: Program | Circuit) -> Prepared:
         """Checks a program.
 
+        Args:
+            program: a circuit, in its envelope or as it is.
+
         Raises:
+            ProgramError: not a circuit.
             NotSupported: more qubits than the profile has, or no engine that the profile allows can
                 compute it in the memory that it grants.
         """
+        if isinstance(program, Program):
+            program = Circuit.of(program)
+        if program.classical or np.isin(program.opcodes, (Op.DELAY, Op.BOX)).any():
+            raise NotSupported("control flow and delays", layer="device")
         most = self._profile.max_qubits
         if program.num_qubits > most:
             raise NotSupported(

@@ -37,7 +37,7 @@ _ONE_QUBIT_GATES = [
 _QUBITS = {
     **dict.fromkeys(_ONE_QUBIT_GATES, 1),
     **dict.fromkeys([f"c{gate}" for gate in _ONE_QUBIT_GATES], 2),
-    **{op.name.lower(): 2 for op in Op if SIGNATURES[op].targets == 2},
+    **{op.name.lower(): 2 for op, takes in SIGNATURES.items() if takes.targets == 2},
 }
 #: How exactly probabilities must sum to one at most, and Kraus operators to the identity.
 _TOLERANCE = 1e-9

@@ -14,7 +14,8 @@ from time import perf_counter
 import numpy as np
 
 from openqse.errors import OpenQSEError
-from openqse.program.circuit import Circuit, CircuitBuilder
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
 from openqse_emulator import density, noise

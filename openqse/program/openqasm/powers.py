@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from openqse.program.circuit import Angle
+from openqse.program.angle import Angle
 from openqse.program.gates import SIGNATURES, Op, matrix
 from openqse.program.openqasm.steps import ONE_PARAMETER, Step, Value, controlled, inverse, u_steps
 

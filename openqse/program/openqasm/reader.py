@@ -20,7 +20,9 @@ from openqasm3.parser import (  # type: ignore[attr-defined]
 )
 
 from openqse.errors import LimitExceeded, NotSupported, OpenQSEError, ProgramError
-from openqse.program.circuit import Angle, Circuit, CircuitBuilder
+from openqse.program.angle import Angle
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
 from openqse.program.openqasm.library import BUILTIN, FIRST_QELIB1, LIBRARIES
 from openqse.program.openqasm.powers import Unpowered, powered

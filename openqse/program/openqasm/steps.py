@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from openqse.program.circuit import Angle
+from openqse.program.angle import Angle
 from openqse.program.gates import SIGNATURES, Op
 
 #: What an expression yields; an ``Angle`` only where a free parameter remains in it.

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
-from openqse.program.circuit import Angle, Circuit, CircuitBuilder
+from openqse.program.angle import Angle
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse.program.gates import NON_UNITARY, SIGNATURES, Op
 from openqse.program.observable import PauliSum
 from openqse_emulator.statevector import program

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openqse.program.circuit import CircuitBuilder
+from openqse.program.builder import CircuitBuilder
 from openqse.program.gates import Op
 from openqse_emulator.statevector.canonical import FUSION, ROTATION
 from openqse_emulator.statevector.execute import NO_NOISE

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from openqse.errors import NotSupported
-from openqse.program.circuit import Circuit, CircuitBuilder
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse_emulator import noise
 from openqse_emulator.choice import Choice, choose
 from openqse_emulator.profile import Engine, Method

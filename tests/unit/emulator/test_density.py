@@ -11,7 +11,8 @@ from qiskit.quantum_info import Kraus
 from qiskit_aer import AerSimulator
 
 from openqse.errors import NotSupported, TaskCancelled
-from openqse.program.circuit import Circuit, CircuitBuilder, Operation
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit, Operation
 from openqse_emulator import density, noise
 from openqse_emulator.noise import Channel, Kind, NoiseModel
 from openqse_emulator.profile import Noise, Profile

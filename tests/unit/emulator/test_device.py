@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from openqse import device as contract
 from openqse.errors import ArgumentError, ConfigurationError, NotSupported, TaskCancelled
-from openqse.program.circuit import FORMAT, Circuit, CircuitBuilder
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import FORMAT, Circuit
 from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
 from openqse_emulator import kept, profile, warm

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqse.errors import TaskCancelled
-from openqse.program.circuit import Circuit, CircuitBuilder
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
 from openqse_emulator import profile, warm
 from openqse_emulator.device import Emulator

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openqse.program.circuit import CircuitBuilder
+from openqse.program.builder import CircuitBuilder
 from openqse.program.gates import SIGNATURES, Op
 from openqse_emulator.statevector import execute
 

@@ -7,7 +7,8 @@ import pytest
 from qiskit.quantum_info import SuperOp
 from qiskit_aer.noise import depolarizing_error, thermal_relaxation_error
 
-from openqse.program.circuit import CircuitBuilder, Operation
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Operation
 from openqse.program.gates import Op
 from openqse_emulator import noise
 from openqse_emulator.noise import Channel, Kind, NoiseModel

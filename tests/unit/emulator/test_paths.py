@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from openqse.program.circuit import Circuit, CircuitBuilder
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
 from openqse_emulator.statevector import execute, kernels, paths, plan
 from openqse_emulator.statevector.paths import Path

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openqse.program.circuit import Circuit, CircuitBuilder
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse_emulator.statevector import plan
 from openqse_emulator.statevector.canonical import EXCHANGE, FUSION, PHASE1, PHASE2, ROTATION
 from openqse_emulator.statevector.plan import Plan

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from openqse import device
 from openqse.device import Join, Outcome, Work
 from openqse.errors import TaskCancelled
-from openqse.program.circuit import Circuit, CircuitBuilder
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse.program.observable import PauliSum
 from openqse_emulator import kept, profile
 from openqse_emulator.device import Emulator, Prepared

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqse.errors import NotSupported, TaskCancelled
-from openqse.program.circuit import Circuit, CircuitBuilder
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse.program.gates import SIGNATURES, Op
 from openqse_emulator import density, noise, stabilizer
 from openqse_emulator.noise import Channel, Kind

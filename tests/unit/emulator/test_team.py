@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from openqse.errors import TaskCancelled
-from openqse.program.circuit import Circuit, CircuitBuilder
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse_emulator import noise
 from openqse_emulator.randomness import Uniforms
 from openqse_emulator.statevector import branches, execute

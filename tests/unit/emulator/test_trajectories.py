@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from openqse.program.circuit import Circuit, CircuitBuilder, Operation
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit, Operation
 from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
 from openqse_emulator import density, noise, trajectories

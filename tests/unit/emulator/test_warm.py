@@ -26,7 +26,8 @@ TASKS = """
 import sys
 from dataclasses import replace
 import numpy as np
-from openqse.program.circuit import Circuit, CircuitBuilder
+from openqse.program.builder import CircuitBuilder
+from openqse.program.circuit import Circuit
 from openqse.program.observable import PauliSum
 from openqse_emulator import profile, warm
 from openqse_emulator.device import Emulator

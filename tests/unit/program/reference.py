@@ -8,6 +8,7 @@ from scipy.linalg import expm
 
 from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
+from openqse.program.machine import Machine, Step
 
 ID, X, Y, Z = (
     np.array(m, dtype=complex)
@@ -107,3 +108,41 @@ def unitary(circuit: Circuit, parameters: ArrayLike | None = None) -> NDArray:
 
 def same_up_to_phase(a: NDArray, b: NDArray) -> bool:
     return bool(abs(abs(np.vdot(a, b)) - len(a)) < 1e-9)
+
+
+def distribution(circuit: Circuit, parameters: ArrayLike = ()) -> dict[str, float]:
+    """The probability of each string of the results' bits, bit 0 rightmost: every branch of
+    outcomes is followed by itself, with a machine and a state vector of its own."""
+    size = circuit.num_qubits
+    start = np.zeros(1 << size, dtype=complex)
+    start[0] = 1
+    found: dict[str, float] = {}
+    waiting = [(Machine(circuit, np.array(parameters, dtype=float)), start)]
+    while waiting:
+        machine, state = waiting.pop()
+        while (step := machine.advance()) is not None:
+            if step.op in (Op.MEASURE, Op.RESET):
+                for outcome in (1, 0):
+                    part = _collapsed(state, step, outcome)
+                    if np.vdot(part, part).real > 1e-12:
+                        other = machine.copy()
+                        if step.op is Op.MEASURE:
+                            other.write(step.clbit, outcome)
+                        waiting.append((other, part))
+                break
+            if step.op not in (Op.BARRIER, Op.DELAY, Op.BOX, Op.END_BOX):
+                small = gate(step.op, step.angles)
+                state = on(step.qubits, controlled(small, step.controls), size) @ state
+        else:
+            bits = "".join(map(str, machine.outputs()[::-1]))
+            found[bits] = found.get(bits, 0.0) + float(np.vdot(state, state).real)
+    return found
+
+
+def _collapsed(state: NDArray, step: Step, outcome: int) -> NDArray:
+    """What a measurement or reset of a qubit leaves of a state, not normalised."""
+    (qubit,) = step.qubits
+    part: NDArray = np.where((np.arange(len(state)) >> qubit & 1) == outcome, state, 0)
+    if step.op is Op.RESET and outcome:
+        part = on((qubit,), X, len(state).bit_length() - 1) @ part
+    return part

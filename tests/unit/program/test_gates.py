@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from openqse.program.gates import NON_UNITARY, SIGNATURES, Op, matrix
+from openqse.program.gates import CLASSICAL, NON_UNITARY, SIGNATURES, Op, matrix
 
 from . import reference
 
@@ -59,5 +59,13 @@ def test_operation_codes_are_those_of_the_wire_format() -> None:
         *("GPHASE", "ID", "X", "Y", "Z", "H", "S", "SDG", "T", "TDG", "SX", "SXDG", "P"),
         *("RX", "RY", "RZ", "U", "SWAP", "RXX", "RYY", "RZZ"),
     ]
-    others = {"MEASURE": 32, "RESET": 33, "BARRIER": 34}
+    others = {
+        "MEASURE": 32,
+        "RESET": 33,
+        "BARRIER": 34,
+        "DELAY": 35,
+        "BOX": 36,
+        "END_BOX": 37,
+        **{op.name: int(op) for op in CLASSICAL},
+    }
     assert {op.name: int(op) for op in Op} == {n: i for i, n in enumerate(names)} | others
