@@ -58,9 +58,8 @@ def loads(source: str, name: str = "<program>") -> Circuit:
 
     Loops and gates are expanded. Global phases are summed into one ``GPHASE``, the last operation.
     Angles are float64 whatever width is declared, and are not wrapped to one turn. ``pow`` with a
-    fraction is the principal power and needs angles without free parameters, on a gate that acts on
-    one target. OpenQASM 2 uses the grammar of OpenQASM 3, so names that are keywords there are
-    refused.
+    fraction or an input is the principal power (see ``powers``). OpenQASM 2 uses the grammar of
+    OpenQASM 3, so names that are keywords there are refused.
 
     Args:
         source: the text, at most ``MAX_SOURCE`` characters.
