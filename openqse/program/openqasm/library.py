@@ -103,7 +103,5 @@ FIRST_QELIB1 = {
     *("cx", "cy", "cz", "ch", "ccx", "crz", "cu1", "cu3"),
 }
 
-LIBRARIES = {3: ("stdgates.inc", STDGATES), 2: ("qelib1.inc", QELIB1)}
-
 #: Gates that each version knows without an include.
 BUILTIN: dict[int, dict[str, Gate]] = {3: {"U": U3}, 2: {"U": U2, "CX": plain(Op.X, 1)}}

@@ -24,7 +24,8 @@ from openqse.program.angle import Angle
 from openqse.program.builder import CircuitBuilder
 from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
-from openqse.program.openqasm.library import BUILTIN, FIRST_QELIB1, LIBRARIES
+from openqse.program.openqasm.braket import Refused, pragma
+from openqse.program.openqasm.dialects import Dialect, choose
 from openqse.program.openqasm.powers import Unpowered, powered
 from openqse.program.openqasm.steps import Gate, Step, Value, controlled, is_number, plain
 
@@ -78,7 +79,8 @@ def loads(source: str, name: str = "<program>") -> Circuit:
         )
     text = _Text(source, name)
     try:
-        reader = _Reader(name, text.version(), text.physical_qubits())
+        dialect = choose(text.version(), source)
+        reader = _Reader(name, dialect, text.physical_qubits())
         for statement in text.statements():
             reader.execute(statement)
         return reader.finish()
@@ -271,7 +273,6 @@ _UNREAD_STATEMENTS: dict[type[Any], tuple[str, str]] = {
     ast.CalibrationStatement: ("cal", "Leave the calibration to the device"),
     ast.DelayInstruction: ("delay", "Leave the timing to the device"),
     ast.Box: ("box", "Leave the timing to the device; use 'barrier' for order"),
-    ast.Pragma: ("pragma", "Remove it"),
     ast.ClassicalAssignment: ("assignment", "Use 'const' or 'input' instead of a variable"),
     ast.ExpressionStatement: ("expression", "Remove it"),
 }
@@ -322,9 +323,10 @@ _TYPES = {
 class _Reader:
     """Executes statements one after the other; what they do to the qubits becomes the circuit."""
 
-    def __init__(self, name: str, version: int, physical_qubits: int) -> None:
+    def __init__(self, name: str, dialect: Dialect, physical_qubits: int) -> None:
         self._name = name
-        self._version = version
+        self._dialect = dialect
+        self._version = dialect.version
         self._builder = CircuitBuilder(physical_qubits)
         self._physical = physical_qubits
         self._phase: Value = 0.0
@@ -333,9 +335,11 @@ class _Reader:
         self._included = False
         # Library gates that the program may still define itself: it has not used them.
         self._replaceable: set[str] = set()
+        # Gates that nothing defined and that were applied as other tools know them.
+        self._assumed: set[str] = set()
         # While a gate's definition is checked its angles are NaN and gates in it are not expanded.
         self._checking = False
-        builtin: dict[str, _Named] = {**_CONSTANTS, **BUILTIN[version]}
+        builtin: dict[str, _Named] = {**_CONSTANTS, **dialect.builtin}
         self._builtin = _Scope(None, names=builtin)
         self._global = _Scope(self._builtin)
         self._handlers: dict[type[Any], Callable[..., None]] = {
@@ -348,6 +352,7 @@ class _Reader:
             ast.QuantumGateDefinition: self._define_gate,
             ast.QuantumGate: self._apply,
             ast.QuantumPhase: self._apply,
+            ast.Pragma: self._pragma,
             ast.QuantumMeasurementStatement: self._measure_statement,
             ast.QuantumReset: self._reset,
             ast.QuantumBarrier: self._barrier,
@@ -473,28 +478,37 @@ class _Reader:
         return range(start, end + (1 if step > 0 else -1), step)
 
     def _include(self, node: ast.Include, scope: _Scope, emit: _Emit) -> None:
-        known, gates = LIBRARIES[self._version]
-        if node.filename != known:
+        gates = self._dialect.include(node.filename)
+        if gates is None:
             raise self._unsupported(
                 node,
                 f"includes of {_shortened(node.filename)!r} in OpenQASM {self._version}",
                 "include",
-                f'Write the definitions into the program, or include "{known}"',
+                f'Write the definitions into the program, or include "{self._dialect.library}"',
             )
         if self._included:
             raise self._invalid(
-                node, f"{known!r} is already included", "include", "Include it once"
+                node, f"{node.filename!r} is already included", "include", "Include it once"
             )
         self._included = True
         for name, gate in gates.items():
             self._declare(name, gate, self._global, node)
-        if self._version == 2:
-            self._replaceable = set(gates) - FIRST_QELIB1
+        self._replaceable = set(self._dialect.replaceable(node.filename))
+
+    def _pragma(self, node: ast.Pragma, scope: _Scope, emit: _Emit) -> None:
+        try:
+            found = pragma(node.command)
+        except Refused as refused:
+            raise self._unsupported(node, refused.what, refused.construct, refused.remedy) from None
+        except ValueError as error:
+            raise self._invalid(node, str(error), "pragma braket unitary") from None
+        if found is not None:
+            raise self._unsupported(node, "'unitary' pragmas", "pragma", "Write gates")
 
     def _declare(self, name: str, value: _Named, scope: _Scope, node: Any) -> None:
         replaces = name in self._replaceable and isinstance(value, Gate)
         self._replaceable.discard(name)
-        taken = name in scope.names and not replaces
+        taken = (name in scope.names and not replaces) or name in self._assumed
         if taken or isinstance(self._builtin.names.get(name), Gate):
             raise self._invalid(node, f"{name!r} is already declared", name, "Choose another name")
         scope.names[name] = value
@@ -683,11 +697,10 @@ class _Reader:
                 raise self._unsupported(
                     node, "durations of gates", name, "Leave the timing to the device"
                 )
-        if self._version == 2 and (node.modifiers or name == "gphase"):
+        if self._version == 2 and node.modifiers:
             raise self._invalid(
-                node, "gate modifiers and 'gphase' are not part of OpenQASM 2", name,
-                "Write OpenQASM 3",
-            )  # fmt: skip
+                node, "gate modifiers are not part of OpenQASM 2", name, "Write OpenQASM 3"
+            )
         if len(arguments) != gate.angles:
             raise self._invalid(
                 node, f"{name!r} takes {gate.angles} angles, not {len(arguments)}", name
@@ -696,6 +709,8 @@ class _Reader:
         angles = [value if isinstance(value, Angle) else float(value) for value in values]
         powers, negated = self._modifiers(node.modifiers, scope)
         operands = [self._operand(qubit, "qubit", scope) for qubit in node.qubits]
+        if self._version == 2 and name == "gphase":  # PennyLane writes it, with its tape's qubits
+            operands = []
         if len(operands) != len(negated) + gate.qubits:
             raise self._invalid(
                 node,
@@ -721,9 +736,12 @@ class _Reader:
         name = node.name.name
         found = self._find(name, scope, node.name)
         if found is None:
-            library, gates = LIBRARIES[self._version]
+            found = self._dialect.undefined(name, self._included)
+            self._assumed.add(name)
+        if found is None:
+            library = self._dialect.library
             remedy = "Define it before its use"
-            if name in gates:
+            if name in (self._dialect.include(library) or ()):
                 remedy = f'Add the line: include "{library}";'
             raise self._invalid(node, f"gate {name!r} is not defined", name, remedy)
         if not isinstance(found, Gate):
