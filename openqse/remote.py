@@ -6,8 +6,9 @@ whoever waits for a result takes in what arrives, so a result costs no second wa
 background thread. Of several waiting threads one takes in and the others are told.
 
 What is on its way may be lost: a connection breaks, an agent dies. So every second the client
-claims what is old: it names its unanswered tasks, and the QPU agent says which of them it has under
-way. What else is still unanswered then is sent again; task ids see to it that it counts once.
+asks after what is old: it names its unanswered tasks, and the QPU agent says which of them it has
+under way (resync). What else is still unanswered then is sent again; task ids see to it that it
+counts once.
 """
 
 from __future__ import annotations
@@ -25,32 +26,36 @@ from typing import Any
 
 import zmq
 
+from openqse.client.futures import Future, Request
+from openqse.client.qpu import QPU, Lease
 from openqse.device import Capabilities
 from openqse.errors import (
     AgentUnavailable,
     DeadlineExceeded,
-    LimitExceeded,
     NoLease,
     OpenQSEError,
     ProtocolError,
     StaleLease,
     TaskCancelled,
     UnknownProgram,
-    from_wire,
 )
-from openqse.qpu import QPU, Future, Lease, Request, session_id
 from openqse.wire import limits
-from openqse.wire.frames import (
-    Frame,
-    bundled,
-    decode_body,
-    decode_header,
-    encode,
-    send,
-    unbundle,
-)
+from openqse.wire.control import Failure
+from openqse.wire.frames import Frame, bundled, decode_header, encode, send, unbundle
+from openqse.wire.leases import Hello, Ping, Welcome
 from openqse.wire.messages import Header, Kind, header
-from openqse.wire.tasks import decode_outcome, encode_work
+from openqse.wire.schema import Message
+from openqse.wire.task_ids import session_id
+from openqse.wire.tasks import (
+    Acknowledge,
+    Cancel,
+    Resync,
+    Resynced,
+    TaskRequest,
+    decode_outcome,
+    encode_task,
+)
+from openqse.wire.versions import SPOKEN
 
 log = logging.getLogger("openqse")
 
@@ -104,9 +109,11 @@ class _Uplink:
 
     Attributes:
         in_flight, size: unanswered tasks, and the bytes of their messages.
-        taken, taken_size: numbers of the answers that the QPU agent may forget, and their bytes.
-        claimed: tasks of the last claim. asked: when the first question went out that nothing was
-            heard after; None if nothing is open.
+        version: of the protocol that is spoken on it.
+        taken, taken_size: numbers of the answers that are to be acknowledged, and their bytes.
+        resyncing: tasks of the last resync that were due.
+        asked: when the first question went out that nothing was heard after; None if nothing is
+            open.
         trouble: what the node agent says of the QPU agent. told: whether the user knows.
     """
 
@@ -114,15 +121,23 @@ class _Uplink:
     capabilities: Capabilities
     window: int
     socket: zmq.Socket[bytes]
+    version: int = SPOKEN.newest
     in_flight: int = 0
     size: int = 0
     programs: set[bytes] = field(default_factory=set)
     taken: list[int] = field(default_factory=list)
     taken_size: int = 0
-    claimed: list[bytes] = field(default_factory=list)
+    resyncing: list[bytes] = field(default_factory=list)
     asked: float | None = None
     trouble: OpenQSEError | None = None
     told: bool = False
+
+    def frames(self, message: Message, task: bytes) -> list[Frame]:
+        """A message of this session under its lease."""
+        lease = self.lease
+        return message.frames(
+            task, lease=lease.id, generation=lease.generation, version=self.version
+        )
 
 
 def _is_of(uplink: _Uplink | None, pending: _Pending) -> bool:
@@ -172,24 +187,30 @@ class Connection:
     def _hello(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while True:  # an agent that is restarted meanwhile has not heard it
-            self._control.send_multipart(encode(header(Kind.HELLO, b"hello")))
+            self._control.send_multipart(Hello(SPOKEN).frames(b"hello"))
             left = deadline - time.monotonic()
             if self._control.poll(math.ceil(max(0.0, min(left, ASK_EVERY)) * 1000)):
                 break
             if left <= ASK_EVERY:
                 raise self._no_answer(timeout)
         frames = self._control.recv_multipart()
-        head, body = decode_header(frames), decode_body(frames)
-        if head.kind == Kind.ERROR:
-            raise from_wire(body)
-        self._process = body["process"]
-        for entry in body["leases"]:
-            lease = Lease(
-                entry["id"], entry["qpu"], entry["slots"], entry["mode"], entry["generation"]
+        if decode_header(frames).kind == Kind.ERROR:
+            raise Failure.of(frames).error
+        welcome = Welcome.of(frames)
+        self._process = welcome.process
+        for held in welcome.leases:
+            if held.version not in SPOKEN:  # a node agent of the release before does not choose
+                raise ProtocolError(
+                    f"the node agent wants protocol version {held.version} spoken with {held.qpu}; "
+                    f"this program speaks {SPOKEN}",
+                    remedy="Install the same release of openqse in the program and in the agents",
+                )
+            lease = Lease(held.id, held.qpu, held.slots, held.mode, held.generation)
+            capabilities = Capabilities.from_wire(dict(held.capabilities))
+            socket = self._connect(held.socket)
+            self._uplinks[lease.qpu] = _Uplink(
+                lease, capabilities, welcome.window, socket, held.version
             )
-            capabilities = Capabilities.from_wire(entry["capabilities"])
-            socket = self._connect(entry["socket"])
-            self._uplinks[lease.qpu] = _Uplink(lease, capabilities, body["window"], socket)
 
     @staticmethod
     def _no_answer(seconds: float) -> AgentUnavailable:
@@ -279,18 +300,11 @@ class Connection:
     def _frames(self, pending: _Pending) -> list[Frame]:
         request, uplink = pending.request, pending.uplink
         work, lease = request.work, uplink.lease
-        new = work.program not in uplink.programs
-        if new and len(request.program.encoded) > limits.MAX_PROGRAM_BYTES:
-            raise LimitExceeded(
-                f"a program of {len(request.program.encoded)} bytes; at most "
-                f"{limits.MAX_PROGRAM_BYTES} are taken",
-                remedy="Divide it into several programs",
-                limit="MAX_PROGRAM_BYTES",
-            )
-        body, buffers = encode_work(work, request.program.encoded if new else None)
-        body["process"] = self._process
-        if uplink.taken:
-            body["taken"], uplink.taken, uplink.taken_size = uplink.taken, [], 0
+        program = None if work.program in uplink.programs else request.program
+        if program is not None:
+            limits.check_program(len(program.data))
+        taken, uplink.taken, uplink.taken_size = uplink.taken, [], 0
+        body, buffers = encode_task(TaskRequest(work, program, self._process, taken))
         left = 0.0
         if pending.deadline is not None:
             left = max(pending.deadline - time.monotonic(), 1e-3)
@@ -301,9 +315,10 @@ class Connection:
             generation=lease.generation,
             time_left=left,
             latency=request.latency,
+            version=uplink.version,
         )
         frames = encode(head, body, buffers)
-        if new:
+        if program is not None:
             uplink.programs.add(work.program)
         return frames
 
@@ -316,10 +331,7 @@ class Connection:
 
     @staticmethod
     def _cancellation(pending: _Pending) -> list[Frame]:
-        lease = pending.uplink.lease
-        return encode(
-            header(Kind.CANCEL, pending.future.key, lease=lease.id, generation=lease.generation)
-        )
+        return pending.uplink.frames(Cancel(), pending.future.key)
 
     def _post(self, socket: zmq.Socket[bytes], frames: list[Frame]) -> None:
         self._outbox.append((socket, frames))
@@ -436,7 +448,7 @@ class Connection:
         return min(ASK_AGAIN, ASK_EVERY) if silent else ASK_EVERY
 
     def _ask(self, now: float) -> None:
-        """Claims what has been unanswered for long, and gives up what has been for too long."""
+        """Asks after what has been unanswered for long; gives up what has been for too long."""
         unanswered: dict[str, list[_Pending]] = {}
         for pending in list(self._pending.values()):
             unanswered.setdefault(pending.uplink.lease.qpu, []).append(pending)
@@ -457,16 +469,10 @@ class Connection:
             if silence > 0:  # is it the node agent, the QPU agent, or the lease?
                 if self._node_asked is None:
                     self._node_asked = now
-                head = header(Kind.PING, name.encode(), lease=uplink.lease.id)
-                self._control.send_multipart(encode(head))
-            uplink.claimed = old
-            self._claim(uplink, [p.future.key for p in all_pending])
-
-    @staticmethod
-    def _claim(uplink: _Uplink, tasks: list[bytes]) -> None:
-        lease, session = uplink.lease, tasks[0][:_SESSION]
-        head = header(Kind.CLAIM, session, lease=lease.id, generation=lease.generation)
-        send(uplink.socket, encode(head, {"unanswered": list(map(_number, tasks))}))
+                self._control.send_multipart(Ping().frames(name.encode(), lease=uplink.lease.id))
+            uplink.resyncing = old
+            numbers = tuple(_number(p.future.key) for p in all_pending)
+            send(uplink.socket, uplink.frames(Resync(numbers), old[0][:_SESSION]))
 
     def _tell(self, uplink: _Uplink) -> None:
         """Tells the user, once for each silence, what the program waits for."""
@@ -495,12 +501,12 @@ class Connection:
             remedy="Ask the administrator to check the network between this node and its host",
         )
 
-    def _claimed(self, uplink: _Uplink, head: Header, frames: list[bytes]) -> None:
-        """Sends again those claimed tasks that the QPU agent neither runs nor has answered."""
-        waiting = set(decode_body(frames).get("waiting", ()))
-        claimed, uplink.claimed = uplink.claimed, []
+    def _resynced(self, uplink: _Uplink, head: Header, frames: list[bytes]) -> None:
+        """Sends again what was due of a resync and the QPU agent neither runs nor has answered."""
+        waiting = set(Resynced.of(frames).waiting)
+        due, uplink.resyncing = uplink.resyncing, []
         self._renew(uplink, head.generation)
-        for task in claimed:
+        for task in due:
             pending = self._pending.get(task)
             if pending is None:
                 continue
@@ -535,9 +541,9 @@ class Connection:
             self._resolve(head.task, decode_outcome(frames))
         elif head.kind == Kind.ERROR:
             self._count_taken(uplink, head.task, frames)
-            self._failed(uplink, head.task, from_wire(decode_body(frames)))
-        elif head.kind == Kind.CLAIMED:
-            self._claimed(uplink, head, frames)
+            self._failed(uplink, head.task, Failure.of(frames).error)
+        elif head.kind == Kind.RESYNCED:
+            self._resynced(uplink, head, frames)
         else:
             raise ProtocolError(f"unexpected {head.kind!r} from a QPU agent")
 
@@ -549,7 +555,7 @@ class Connection:
             uplink.trouble = None
             self._renew(uplink, head.generation)
         elif head.kind == Kind.ERROR:
-            error = from_wire(decode_body(frames))
+            error = Failure.of(frames).error
             if uplink is not None and isinstance(error, AgentUnavailable):
                 uplink.trouble = error  # it may come back
             else:
@@ -561,22 +567,20 @@ class Connection:
         """Notes that the QPU agent may forget an answer, and says so where it is large."""
         uplink.taken.append(_number(task))
         uplink.taken_size += sum(map(len, frames))
-        if uplink.taken_size >= limits.TAKEN_BYTES:
-            self._say_taken(uplink, task[:_SESSION])
+        if uplink.taken_size >= limits.ACKNOWLEDGE_BYTES:
+            self._acknowledge(uplink, task[:_SESSION])
 
     @staticmethod
-    def _say_taken(uplink: _Uplink, session: bytes) -> None:
+    def _acknowledge(uplink: _Uplink, session: bytes) -> None:
         taken, uplink.taken, uplink.taken_size = uplink.taken, [], 0
-        lease = uplink.lease
-        head = header(Kind.TAKEN, session, lease=lease.id, generation=lease.generation)
-        send(uplink.socket, encode(head, {"taken": taken}))
+        send(uplink.socket, uplink.frames(Acknowledge(tuple(taken)), session))
 
     def _failed(self, uplink: _Uplink, task: bytes, error: OpenQSEError) -> None:
         pending = self._pending.get(task)
         if pending is None:
-            if isinstance(error, StaleLease):  # the answer to a claim, or to a cancellation
+            if isinstance(error, StaleLease):  # the answer to a resync, or to a cancellation
                 self._renew(uplink, int(error.details.get("generation", 0)))
-            elif len(task) <= _SESSION:  # to a claim, or to what could not be read
+            elif len(task) <= _SESSION:  # to a resync, or to what could not be read
                 self._fail(partial(_is_of, uplink), error)
         elif isinstance(error, UnknownProgram) and pending.resends < MAX_RESENDS:
             pending.uplink.programs.discard(pending.request.work.program)
@@ -628,7 +632,7 @@ class Connection:
         with self._lock:
             self._flush()
             if handle.uplink.taken:
-                self._say_taken(handle.uplink, session_id())
+                self._acknowledge(handle.uplink, session_id())
             self._fail(
                 lambda pending: pending.handle is handle,
                 TaskCancelled("the connection was closed before the task ended"),

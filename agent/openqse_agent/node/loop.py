@@ -47,11 +47,11 @@ from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.files import make_public_folder
 from openqse_agent.node import hooks
-from openqse_agent.node.fronts import Front, credentials, give, has_ended
+from openqse_agent.node.job_socket import JobSocket, credentials, give, has_ended
+from openqse_agent.node.jobs import Attaching, Holding, Job
+from openqse_agent.node.qpu_link import QPULink
 from openqse_agent.node.records import Records
 from openqse_agent.node.relays import Relay
-from openqse_agent.node.sessions import Attaching, Holding, Job
-from openqse_agent.node.uplinks import Uplink
 from openqse_agent.notify import Notifier
 
 log = logging.getLogger("node-agent")
@@ -107,7 +107,7 @@ class _Door:
 
     job: Job
     directory: Path
-    front: Front
+    front: JobSocket
     relays: dict[str, Relay] = field(default_factory=dict)
     revoked: dict[str, str] = field(default_factory=dict)
 
@@ -125,8 +125,8 @@ class NodeAgent:
         self._site = site
         self._name = name
         guarded = any(qpu.key for qpu in site.qpus.values())
-        self._key = keys.Watched(config.keys, keys.NODE) if guarded else None
-        self._pair = self._key.pair if self._key else keys.Pair.of_a_guest()
+        self._key = keys.KeyWatcher(config.keys, keys.NODE) if guarded else None
+        self._pair = self._key.pair if self._key else keys.Pair.anonymous()
         self._look_at_key = 0.0
         self._context: zmq.Context[Any] = zmq.Context()
         self._poller = zmq.Poller()
@@ -147,9 +147,9 @@ class NodeAgent:
         self._staging.mkdir(mode=0o700, exist_ok=True)
         self._stopped = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._watch(self._stopped, lambda: None)
-        self._uplinks: dict[str, Uplink] = {}
+        self._uplinks: dict[str, QPULink] = {}
         for qpu in site.qpus.values():
-            uplink = self._uplinks[qpu.name] = Uplink(
+            uplink = self._uplinks[qpu.name] = QPULink(
                 self._context, qpu, self._identity.encode(), self._pair
             )
             self._watch(uplink.socket, partial(self._from_qpu, uplink))
@@ -358,7 +358,7 @@ class NodeAgent:
                 time_left=max(0.0, state.deadline - time.monotonic()),
             )
 
-    def _granted(self, uplink: Uplink, head: Header, body: dict[str, Any]) -> None:
+    def _granted(self, uplink: QPULink, head: Header, body: dict[str, Any]) -> None:
         waiter = self._attaching.get(int.from_bytes(head.task, "big"))
         name = uplink.qpu.name
         if waiter is None or name not in waiter.state.asked:
@@ -493,13 +493,13 @@ class NodeAgent:
             front, door.job.id, uplink.qpu.endpoint, self._identity, self._pair, uplink.server_key
         )
 
-    def _open_front(self, job: Job, path: Path) -> Front:
-        front = Front(path, self._staging, job.id, job.uid, job.gid)
+    def _open_front(self, job: Job, path: Path) -> JobSocket:
+        front = JobSocket(path, self._staging, job.id, job.uid, job.gid)
         for ready, handler in front.handlers.items():
             self._watch(ready, handler)
         return front
 
-    def _unwatch_front(self, front: Front) -> None:
+    def _unwatch_front(self, front: JobSocket) -> None:
         for ready in front.handlers:
             self._unwatch(ready)
 
@@ -555,7 +555,7 @@ class NodeAgent:
         self._leave(job_id, leases)
         log.info("job %d detached", job_id)
 
-    def _confirmed(self, uplink: Uplink, head: Header) -> None:
+    def _confirmed(self, uplink: QPULink, head: Header) -> None:
         waiter = self._detaching.get(int.from_bytes(head.task, "big"))
         if waiter is not None:
             waiter.silent.discard(uplink.qpu.name)
@@ -645,7 +645,7 @@ class NodeAgent:
 
     # --- the QPU agents' side --------------------------------------------------------------------
 
-    def _from_qpu(self, uplink: Uplink) -> None:
+    def _from_qpu(self, uplink: QPULink) -> None:
         for _ in range(_DRAIN):
             try:
                 _, *frames = uplink.socket.recv_multipart(zmq.NOBLOCK)
@@ -657,7 +657,7 @@ class NodeAgent:
             except Exception:  # from a QPU agent of another release, or a defect
                 log.exception("a message of the QPU agent of %s failed", uplink.qpu.name)
 
-    def _from_agent(self, uplink: Uplink, frames: list[bytes]) -> None:
+    def _from_agent(self, uplink: QPULink, frames: list[bytes]) -> None:
         head, body = decode_header(frames), decode_body(frames)
         if head.kind == Kind.LEASE:
             self._granted(uplink, head, body)
@@ -674,7 +674,7 @@ class NodeAgent:
                 uplink.complaint = str(error)
                 log.error("the QPU agent of %s refused: %s", uplink.qpu.name, error)
 
-    def _renew(self, uplink: Uplink, body: dict[str, Any]) -> None:
+    def _renew(self, uplink: QPULink, body: dict[str, Any]) -> None:
         """Takes in the answer to a heartbeat: generations, and which leases are no more."""
         uplink.beaten()
         generations: dict[str, int] = body["leases"]

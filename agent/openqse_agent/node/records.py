@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from openqse_agent.files import PART, write_whole
-from openqse_agent.node.sessions import Holding, Job
+from openqse_agent.node.jobs import Holding, Job
 
 log = logging.getLogger("node-agent")
 

@@ -17,7 +17,7 @@ import zmq
 
 from openqse.wire import limits
 from openqse_agent.keys import Pair
-from openqse_agent.node.fronts import Front
+from openqse_agent.node.job_socket import JobSocket
 
 log = logging.getLogger("node-agent")
 
@@ -31,7 +31,13 @@ class Relay:
     """
 
     def __init__(
-        self, front: Front, job_id: int, endpoint: str, identity: str, pair: Pair, key: bytes | None
+        self,
+        front: JobSocket,
+        job_id: int,
+        endpoint: str,
+        identity: str,
+        pair: Pair,
+        key: bytes | None,
     ) -> None:
         self.front = front
         back = front.context.socket(zmq.DEALER)

@@ -15,9 +15,9 @@ import signal
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from openqse.errors import (
     StorageError,
     TaskCancelled,
 )
+from openqse.program.program import Program
 from openqse.site import SiteQPU
 from openqse.wire import limits
 from openqse.wire.frames import (
@@ -51,22 +52,40 @@ from openqse.wire.frames import (
     unbundle,
 )
 from openqse.wire.messages import TASK_KINDS, Header, Kind, Latency, header
-from openqse.wire.tasks import decode_work, encode_outcome
+from openqse.wire.reports import (
+    EstimateReport,
+    QueueQuestion,
+    QueueReport,
+    Report,
+    ShareReport,
+    StatusReport,
+    UsageQuestion,
+    UsageReport,
+    UsageRow,
+)
+from openqse.wire.tasks import (
+    Acknowledge,
+    Resync,
+    Resynced,
+    decode_task,
+    encode_outcome,
+)
 from openqse_agent import config as configuration
 from openqse_agent import keys
 from openqse_agent.notify import Notifier
-from openqse_agent.qpu.accounting import Accounting
-from openqse_agent.qpu.admission import Admission, speaker
-from openqse_agent.qpu.charging import Charging
-from openqse_agent.qpu.delivery import Address, Ledger, Session
-from openqse_agent.qpu.estimates import Estimates
-from openqse_agent.qpu.executor import Executor, Task
+from openqse_agent.qpu.charges.commit import GroupCommit
+from openqse_agent.qpu.charges.writeback import Accounting
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import Lease, LeaseTable
-from openqse_agent.qpu.maintenance import Maintenance, load
-from openqse_agent.qpu.queue import FairQueue, FifoQueue, Queue
-from openqse_agent.qpu.reports import MOST_ROWS, queue_rows, share_rows, wait_report
-from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, ShareTree, decay_per_second
+from openqse_agent.qpu.leases.admission import Admission, speaker
+from openqse_agent.qpu.reports.estimates import Estimates
+from openqse_agent.qpu.reports.rows import queue_rows, share_rows, wait_report
+from openqse_agent.qpu.service.maintenance import Maintenance, load
+from openqse_agent.qpu.tasks.executor import Executor
+from openqse_agent.qpu.tasks.queue import FairQueue, FifoQueue, Queue
+from openqse_agent.qpu.tasks.sessions import Address, Ledger, Session
+from openqse_agent.qpu.tasks.shares import DEFAULT_HALF_LIFE, ShareTree, decay_per_second
+from openqse_agent.qpu.tasks.task import State, Task
 from openqse_agent.slurm import choice
 from openqse_agent.slurm import client as slurm
 
@@ -91,7 +110,7 @@ _FOR_ALL = frozenset({Kind.STATUS, Kind.LEASES, Kind.USAGE, Kind.QUEUE, Kind.SHA
 #: What administrators may ask besides, and nobody else.
 _FOR_ADMINS = frozenset({Kind.DRAIN, Kind.RESUME})
 #: Who speaks where the QPU has no key: whoever reaches its port, for nodes.
-_UNPROVEN = keys.Speaker(keys.Role.NODE, "")
+_UNPROVEN = keys.Principal(keys.Role.NODE, "")
 
 _POLLIN = int(zmq.POLLIN)
 
@@ -103,7 +122,7 @@ class QPUAgent:
         self,
         config: configuration.AgentConfig,
         qpu: SiteQPU,
-        driver: device.Device,
+        driver: device.Device[Any, Any],
         client: slurm.SlurmClient,
     ) -> None:
         self._config = config.qpu
@@ -124,9 +143,15 @@ class QPUAgent:
         self._leases = LeaseTable(qpu.name, qpu.slots, self._journal.restore(time.monotonic()))
         self._shares = ShareTree()
         self._queue = self._make_queue()
-        self._charging = Charging(self._journal)
+        self._charging: GroupCommit[Task] = GroupCommit(self._journal)
         self._executor = Executor(
-            driver, self._charging, config.qpu.programs, self._queue, config.qpu.slice
+            driver,
+            self._charging,
+            config.qpu.programs,
+            self._queue,
+            config.qpu.slice,
+            qpu.name,
+            config.qpu.watermark,
         )
         self._tasks: dict[bytes, Task] = {}
         self._ledgers: dict[str, Ledger] = {}
@@ -197,10 +222,14 @@ class QPUAgent:
     def _make_queue(self) -> Queue[Task]:
         if self._config.policy == "fifo":
             return FifoQueue()
-        return FairQueue(self._shares, lead=self._config.lead, memory=self._config.memory)
+        return FairQueue(
+            self._shares,
+            interactive_credit=self._config.interactive_credit,
+            idle_credit=self._config.idle_credit,
+        )
 
     def _remember_usage(self) -> None:
-        """Has the usage that the journal knows of added to the shares, while tasks are served."""
+        """Loads past usage from the journal into the share tree, while tasks are served."""
         decay = decay_per_second(DEFAULT_HALF_LIFE)  # the site's is not known yet
         wall = time.time()
 
@@ -231,7 +260,7 @@ class QPUAgent:
 
         self._executor.alone(change)
 
-    def _open_guard(self, directory: Path) -> keys.Guard | None:
+    def _open_guard(self, directory: Path) -> keys.Authenticator | None:
         public = keys.of_qpu(self._qpu)
         if public is None:
             log.warning(
@@ -243,7 +272,7 @@ class QPUAgent:
         path = keys.latest(directory, self._qpu.name)
         for pair in map(keys.Pair.read, keys.pairs(directory, self._qpu.name)):
             if pair.public == public:
-                return keys.Guard(self._context, self._qpu.name, pair.secret, directory)
+                return keys.Authenticator(self._context, self._qpu.name, pair.secret, directory)
         raise ConfigurationError(
             f"{path} is not the secret of the key that the site file has for {self._qpu.name}",
             layer="QPU agent",
@@ -303,7 +332,7 @@ class QPUAgent:
                     while self._calls:
                         self._calls.popleft()()
             self._executor.turn()
-            for task, outcome in self._charging.turn(busy=self._executor.waits_for_turn):
+            for task, outcome, _ in self._charging.turn(busy=self._executor.waits_for_turn):
                 self._answer(task, outcome)
             self._send_results()
             now = time.monotonic()
@@ -325,7 +354,7 @@ class QPUAgent:
             self._guard.refresh()
         while self._deadlines and self._deadlines[0][0] < now:
             _, _, task = heapq.heappop(self._deadlines)
-            if task.id in self._tasks and task.should_stop():
+            if task.id in self._tasks and task.late(now):
                 assert task.stopped is not None
                 self._cancel(task, self._maintenance.explained(task.stopped))
         if len(self._deadlines) > 2 * len(self._tasks) + _DEADLINES_KEPT:
@@ -425,32 +454,36 @@ class QPUAgent:
         for _ in range(_DRAIN):
             if self._guard is None:
                 peer, session, *frames = router.recv_multipart()
-                speaker = _UNPROVEN
+                principal = _UNPROVEN
             else:
                 first = router.recv(copy=False)  # only a frame tells who sent it
-                peer, speaker = first.bytes, self._guard.speaker(first)
+                peer, principal = first.bytes, self._guard.principal(first)
                 session, *frames = router.recv_multipart()
-            self._take((peer, session), frames, speaker)
+            self._take((peer, session), frames, principal)
             if not int(router.getsockopt(zmq.EVENTS)) & _POLLIN:
                 return
 
     def _take(
-        self, address: Address, frames: list[bytes], speaker: keys.Speaker, bundled: bool = False
+        self,
+        address: Address,
+        frames: list[bytes],
+        principal: keys.Principal,
+        bundled: bool = False,
     ) -> None:
         try:
             head = decode_header(frames)
-            self._authorise(head.kind, speaker)
+            self._authorise(head.kind, principal)
             if head.kind == Kind.DRAIN:
-                self._maintenance.drain(address, head, decode_body(frames), speaker.name)
+                self._maintenance.drain(address, head, decode_body(frames), principal.name)
             elif head.kind == Kind.RESUME:
-                self._maintenance.resume(address, head, decode_body(frames), speaker.name)
+                self._maintenance.resume(address, head, decode_body(frames), principal.name)
             elif head.kind != Kind.BUNDLE:
                 self._handle(address, head, frames)
             elif bundled:
                 raise ProtocolError("a bundle within a bundle")
             else:
                 for message in unbundle(frames):
-                    self._take(address, message, speaker, bundled=True)
+                    self._take(address, message, principal, bundled=True)
         except OpenQSEError as error:
             self._send(address, encode_error(task_of(frames), error.at("QPU agent")))
         except Exception as error:  # a defect must cost its message, not the QPU
@@ -458,8 +491,8 @@ class QPUAgent:
             failure = InternalError(repr(error), layer="QPU agent")
             self._send(address, encode_error(task_of(frames), failure))
 
-    def _authorise(self, kind: str, speaker: keys.Speaker) -> None:
-        """Raises NotAuthorised if a speaker's key is not good for what it asks."""
+    def _authorise(self, kind: str, principal: keys.Principal) -> None:
+        """Raises NotAuthorised if a principal's key is not good for what it asks."""
         if kind in _FOR_ALL:
             return
         if kind in _FOR_ADMINS:
@@ -473,7 +506,7 @@ class QPUAgent:
         else:
             wanted, whose = keys.Role.NODE, "the site's node agents"
             remedy = "Put the node agents' public key into the folder of authorised keys"
-        if speaker.role is not wanted:
+        if principal.role is not wanted:
             raise NotAuthorised(
                 f"{self._qpu.name} takes {kind!r} messages from {whose} alone",
                 layer="QPU agent",
@@ -490,11 +523,11 @@ class QPUAgent:
                 self._cancel(
                     task, TaskCancelled("the task was cancelled by its client", layer="QPU agent")
                 )
-        elif head.kind == Kind.CLAIM:
-            self._claim(address, head, decode_body(frames))
-        elif head.kind == Kind.TAKEN:
-            session = self._session(self._lease(address, head), head.task, address)
-            self._take_off(session, decode_body(frames))
+        elif head.kind == Kind.RESYNC:
+            self._resync(address, head, decode_body(frames))
+        elif head.kind == Kind.ACKNOWLEDGE:
+            session = self._session(self._lease(address, head), head, address)
+            self._acknowledge(session, Acknowledge.of(frames).acknowledged)
         elif (
             head.kind in self._control and speaker(address[0])[1] is None
         ):  # a relay speaks for ranks
@@ -515,20 +548,22 @@ class QPUAgent:
             raise NoLease("only a job's relay sends tasks", layer="QPU agent")
         return self._leases.check(head.lease, head.generation, node, job_id)
 
-    def _session(self, lease: Lease, task: bytes, address: Address) -> Session:
+    def _session(self, lease: Lease, head: Header, address: Address) -> Session:
         """The session of a task id's first bytes."""
-        if len(task) < _SESSION:
+        if len(head.task) < _SESSION:
             raise ProtocolError(f"a session has {_SESSION} bytes", layer="QPU agent")
         ledger = self._ledgers.get(lease.id)
         if ledger is None:
             ledger = self._ledgers[lease.id] = Ledger(lease)
-        return ledger.session(task[:_SESSION], address)
+        session = ledger.session(head.task[:_SESSION], address)
+        session.version = head.version
+        return session
 
     def _submit(self, address: Address, head: Header, frames: list[bytes]) -> None:
         lease = self._lease(address, head)
         if len(head.task) != _SESSION + _NUMBER:
             raise ProtocolError("a task's id has 16 bytes", layer="QPU agent")
-        session = self._session(lease, head.task, address)
+        session = self._session(lease, head, address)
         known = self._tasks.get(head.task)
         if known is not None:  # sent again while it waits or runs
             if known.session is not session:
@@ -545,17 +580,17 @@ class QPUAgent:
             raise ProtocolError("a task id that was used before", layer="QPU agent")
         if lease.over:
             raise _time_limit(lease)
-        body = decode_body(frames)
-        self._note_process(session, body)
-        self._take_off(session, body)
+        request = decode_task(head.kind, decode_body(frames), frames[2:])
+        self._note_process(session, request.process)
+        self._acknowledge(session, request.acknowledged)
         size = sum(map(len, frames))
         session.admit(size, self._config.tasks_per_session)
         now = time.monotonic()
         if self._storage_error is not None and self._refuses(now):
             raise self._storage_error
-        work, attached = decode_work(body, frames[2:])
-        if attached is not None:
-            self._keep_program(session.ledger, work.program, attached)
+        work = request.work
+        if request.program is not None:
+            self._keep_program(session.ledger, work.program, request.program)
         program = session.ledger.program(work.program)
         deadline = now + head.time_left if head.time_left else None
         interactive = head.latency == Latency.INTERACTIVE
@@ -569,45 +604,39 @@ class QPUAgent:
         self._executor.push(task)
 
     @staticmethod
-    def _keep_program(ledger: Ledger, key: bytes, program: bytes) -> None:
+    def _keep_program(ledger: Ledger, key: bytes, program: Program) -> None:
         if key in ledger.programs:
             return
-        if len(program) > limits.MAX_PROGRAM_BYTES:
-            raise LimitExceeded(
-                f"a program of {len(program)} bytes; at most {limits.MAX_PROGRAM_BYTES} are taken",
-                layer="QPU agent",
-                limit="MAX_PROGRAM_BYTES",
-            )
-        if sha256(program).digest() != key:
-            raise ProtocolError("a program whose hash is not its id", layer="QPU agent")
-        ledger.keep_program(key, program)
+        limits.check_program(len(program.data))
+        if program.digest != key:
+            raise ProtocolError("a program whose digest is not its name", layer="QPU agent")
+        ledger.keep_program(program)
 
-    def _take_off(self, session: Session, body: dict[str, Any]) -> None:
-        """Drops the answers that a client says to have taken."""
-        taken = body.get("taken")
-        if taken:
-            session.take(_numbers(taken))
-            if session.ledger.parked:
-                self._executor.resume(session.ledger)
+    def _acknowledge(self, session: Session, numbers: Sequence[int]) -> None:
+        """Drops the answers that a client has."""
+        if numbers:
+            session.take(numbers)
+            self._executor.resume(session.ledger)
 
-    def _claim(self, address: Address, head: Header, body: dict[str, Any]) -> None:
+    def _resync(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         """Tells a client which of the tasks that it lacks are under way.
 
         The others it sends again: their answers come before this one on the same way, so what it
         then still lacks was lost, be it the task or its answer.
         """
-        session = self._session(self._lease(address, head), head.task, address)
+        session = self._session(self._lease(address, head), head, address)
         ids = {
             session.id + number.to_bytes(_NUMBER, "big"): number
-            for number in _numbers(body.get("unanswered"))
+            for number in Resync.read(body).unanswered
         }
         session.keep_only(set(ids))
-        if session.ledger.parked:
-            self._executor.resume(session.ledger)
-        waiting = [number for task, number in ids.items() if task in self._tasks]
+        self._executor.resume(session.ledger)
+        waiting = tuple(number for task, number in ids.items() if task in self._tasks)
         lease = session.lease
-        head = header(Kind.CLAIMED, head.task, lease=lease.id, generation=lease.generation)
-        self._reply(session, encode(head, {"waiting": waiting}))
+        answer = Resynced(waiting).frames(
+            head.task, lease=lease.id, generation=lease.generation, version=head.version
+        )
+        self._reply(session, answer)
 
     def _cancel(self, task: Task, reason: OpenQSEError) -> None:
         if self._executor.cancel(task, reason):
@@ -619,13 +648,14 @@ class QPUAgent:
 
     def _answer(self, task: Task, outcome: device.Outcome | OpenQSEError) -> None:
         self._tasks.pop(task.id, None)
+        task.become(State.ANSWERED)
         if isinstance(outcome, OpenQSEError):
             frames = encode_error(task.id, outcome)
         else:
-            body, buffers = encode_outcome(outcome)
+            head = header(Kind.RESULT, task.id, version=task.session.version)
             try:
-                frames = encode(header(Kind.RESULT, task.id), body, buffers)
-            except LimitExceeded as error:
+                frames = encode(head, *encode_outcome(outcome))
+            except OpenQSEError as error:
                 frames = encode_error(task.id, error.at("QPU agent"))
         task.session.answer(task.id, task.size, frames)
         self._reply(task.session, frames)
@@ -651,10 +681,9 @@ class QPUAgent:
         self._cancel_all(lambda task: task.lease is lease, _time_limit(lease))
 
     @staticmethod
-    def _note_process(session: Session, body: dict[str, Any]) -> None:
+    def _note_process(session: Session, process: int) -> None:
         """Notes which process says that a session is its own; a lie harms that session alone."""
-        process = body.get("process")
-        if type(process) is int and 0 < process < 2**31:
+        if process:
             session.ledger.belongs(session, (speaker(session.address[0])[0], process))
 
     def _processes(self, lease: Lease, node: str) -> list[int]:
@@ -671,8 +700,7 @@ class QPUAgent:
         log.info("job %d: %d session(s) on %s have ended", lease.job_id, len(ended), node)
         reason = TaskCancelled("the process that sent the task has ended", layer="QPU agent")
         self._cancel_all(lambda task: task.session in ended, reason)
-        if ledger.parked:  # what they had not taken is no more
-            self._executor.resume(ledger)
+        self._executor.resume(ledger)  # what they had not taken is no more
 
     # --- reports ---------------------------------------------------------------------------------
 
@@ -681,54 +709,49 @@ class QPUAgent:
         self._send(address, encode(header(Kind.PONG, head.task)))
 
     def _status(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        status = self._device.status()
-        self._report(
-            address,
-            head,
-            {
-                "qpu": self._qpu.name,
-                "online": status.online,
-                "reason": status.reason,
-                "slots": self._qpu.slots,
-                **self._admission.status(time.monotonic()),
-                "journal": "" if self._storage_error is None else str(self._storage_error),
-                "tasks_queued": len(self._executor),
-                "tasks": len(self._tasks),
-                "busy": self._executor.busy,
-                "busy_s": self._executor.busy_s,
-                **wait_report(self._executor),
-                "calibration": self._device.calibration().id,
-                **self._maintenance.report(),
-            },
+        status, service = self._device.status(), self._maintenance.report()
+        report = StatusReport(
+            qpu=self._qpu.name,
+            online=status.ready,
+            reason=status.reason,
+            slots=self._qpu.slots,
+            journal="" if self._storage_error is None else str(self._storage_error),
+            tasks_queued=len(self._executor),
+            tasks=len(self._tasks),
+            busy=self._executor.busy,
+            busy_s=self._executor.busy_s,
+            calibration=self._device.calibration().id,
+            drained=service.drained,
+            windows=service.windows,
+            slurm_error=service.slurm_error,
+            **self._admission.status(time.monotonic()),
+            **wait_report(self._executor),
         )
+        self._report(address, head, report)
 
     def _usage(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        job_id = body.get("job_id")
-        if job_id is not None and not (type(job_id) is int and 0 <= job_id < 2**32):
-            raise ProtocolError("a job id is a number of 32 bits", layer="QPU agent")
-        name = self._qpu.name
+        job_id, name = UsageQuestion.read(body).job_id, self._qpu.name
 
-        def usage() -> dict[str, Any]:
-            return {"usage": [{"qpu": name, **u.to_wire()} for u in self._journal.usage(job_id)]}
+        def usage() -> UsageReport:
+            return UsageReport(
+                tuple(UsageRow(qpu=name, **asdict(u)) for u in self._journal.usage(job_id))
+            )
 
         self._report_later(address, head, usage)
 
     def _report_queue(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        limit = body.get("limit", MOST_ROWS)
-        if type(limit) is not int or not 0 < limit <= MOST_ROWS:
-            raise ProtocolError(f"a limit is from 1 to {MOST_ROWS} rows", layer="QPU agent")
-        name = self._qpu.name
-        parked = [task for ledger in self._ledgers.values() for task in ledger.parked]
+        limit, name = QueueQuestion.read(body).limit, self._qpu.name
+        parked = self._executor.parked()
 
-        def queue() -> dict[str, Any]:
+        def queue() -> QueueReport:
             rows = queue_rows(name, self._executor, parked, limit)
-            return {"queue": rows, "tasks": len(self._tasks)}
+            return QueueReport(tuple(rows), len(self._tasks))
 
         self._report_later(address, head, queue)
 
     def _report_shares(self, address: Address, head: Header, body: dict[str, Any]) -> None:
         rows = share_rows(self._qpu.name, self._executor, self._shares)
-        self._report(address, head, {"share": rows})
+        self._report(address, head, ShareReport(tuple(rows)))
 
     def _report_estimate(
         self, address: Address, head: Header, said: dict[str, Any] | OpenQSEError
@@ -736,16 +759,14 @@ class QPUAgent:
         if isinstance(said, OpenQSEError):
             self._send(address, encode_error(head.task, said))
             return
-        drained, status = self._maintenance.report()["drained"], self._device.status()
-        reason = f"drained {drained}" if drained else "" if status.online else status.reason
+        drained, status = self._maintenance.report().drained, self._device.status()
+        reason = f"drained {drained}" if drained else "" if status.ready else status.reason
         if reason:
             said = said | {"wait_s": None}  # nobody knows
         free = self._admission.status(time.monotonic())["free"]
-        self._report(address, head, said | {"free": free, "reason": reason})
+        self._report(address, head, EstimateReport(**said, free=free, reason=reason))
 
-    def _report_later(
-        self, address: Address, head: Header, body: Callable[[], dict[str, Any]]
-    ) -> None:
+    def _report_later(self, address: Address, head: Header, report: Callable[[], Report]) -> None:
         """Sends a report that takes a while to make, or the error that there is in its place."""
 
         def made(answer: Any) -> None:
@@ -754,10 +775,10 @@ class QPUAgent:
             else:
                 self._report(address, head, answer)
 
-        self._look_up(body, made)
+        self._look_up(report, made)
 
-    def _report(self, address: Address, head: Header, body: dict[str, Any]) -> None:
-        self._send(address, encode(header(Kind.REPORT, head.task), body))
+    def _report(self, address: Address, head: Header, report: Report) -> None:
+        self._send(address, report.frames(head.task))
 
 
 def _time_limit(lease: Lease) -> DeadlineExceeded:
@@ -766,17 +787,6 @@ def _time_limit(lease: Lease) -> DeadlineExceeded:
         layer="QPU agent",
         remedy="Submit it again with more time: --time",
     )
-
-
-def _numbers(value: Any) -> list[int]:
-    """The task numbers that a message lists.
-
-    Raises:
-        ProtocolError: they are none.
-    """
-    if not isinstance(value, list) or not all(type(n) is int and 0 <= n < 2**64 for n in value):
-        raise ProtocolError("a list of task numbers was expected", layer="QPU agent")
-    return value
 
 
 def credentials(directory: Path, qpu: SiteQPU) -> Path | None:

@@ -168,7 +168,7 @@ def refused(stack: Stack, complaint: str, *args: object, **options: object) -> N
 
 
 @pytest.mark.parametrize(
-    ("request_", "licences", "complaint"),
+    ("request_", "licenses", "complaint"),
     [
         ("emu0:3", {"qpu_emu0": 2}, r"QPU agent: job 7 holds 2 slot\(s\) of emu0 .* asks for 3"),
         ("emu0", {"qpu_emu1": 1}, "slurmctld: job 7 holds no slot of emu0"),
@@ -180,9 +180,9 @@ def refused(stack: Stack, complaint: str, *args: object, **options: object) -> N
     ],
 )
 def test_a_step_gets_no_more_than_its_job_holds(
-    shared: Stack, request_: str, licences: dict[str, int], complaint: str
+    shared: Stack, request_: str, licenses: dict[str, int], complaint: str
 ) -> None:
-    shared.slurm.submit(7, licences)
+    shared.slurm.submit(7, licenses)
     refused(shared, complaint, 7, request_)
 
 
@@ -238,7 +238,7 @@ def test_of_two_qpus_a_job_gets_both_or_none(stack: Stack) -> None:
     assert stack.attach(7, "emu0,emu1")["OPENQSE_QPUS"] == "emu0:2,emu1:1"
 
 
-def test_slurm_having_given_more_licences_than_the_qpu_has_slots_is_refused_at_once(
+def test_slurm_having_given_more_licenses_than_the_qpu_has_slots_is_refused_at_once(
     shared: Stack,
 ) -> None:
     shared.slurm.submit(7, {"qpu_emu0": 9})
@@ -411,7 +411,7 @@ def test_only_the_lapsed_lease_of_an_ended_job_is_revoked(
 def test_a_lease_of_a_job_that_runs_is_kept_whoever_renews_it(
     make_stack: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
     stack = make_stack(lease_ttl=0.5)
     stack.slurm.submit(7, {"qpu_emu0": 1})
     stack.attach(7, "emu0")
@@ -425,7 +425,7 @@ def test_the_lease_of_a_job_that_ended_is_revoked_though_its_node_renews_it(
     make_stack: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its epilog never came: the node agent was down just then."""
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
     stack = make_stack(lease_ttl=0.5)
     stack.slurm.submit(7, {"qpu_emu0": 1})
     stack.attach(7, "emu0")
@@ -435,14 +435,14 @@ def test_the_lease_of_a_job_that_ended_is_revoked_though_its_node_renews_it(
 
 
 @pytest.mark.parametrize("left", [{}, {"qpu_emu0": 1}, {"qpu_emu1": 2}])
-def test_a_job_that_gave_licences_back_loses_its_lease(
+def test_a_job_that_gave_licenses_back_loses_its_lease(
     make_stack: Callable[..., Stack], left: dict[str, int]
 ) -> None:
     """Else Slurm would start a job for which there are no slots."""
     stack = make_stack(lease_ttl=0.5)
     stack.slurm.submit(7, {"qpu_emu0": 2})
     stack.attach(7, "emu0")
-    stack.slurm.known[7] = replace(stack.slurm.known[7], licences=left)
+    stack.slurm.known[7] = replace(stack.slurm.known[7], licenses=left)
     eventually(lambda: stack.leases("emu0") == [])
 
 
@@ -589,7 +589,7 @@ def test_a_record_that_cannot_be_read_costs_its_job_alone(stack: Stack) -> None:
 def test_a_revoked_lease_closes_the_jobs_socket(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
     for job in (7, 8):
         stack.slurm.submit(job, {"qpu_emu0": 3})
     stack.attach(7, "emu0")

@@ -12,8 +12,8 @@ import pytest
 from stack import Refused, Stack, eventually
 
 from openqse_agent.node.loop import NodeAgent
+from openqse_agent.node.qpu_link import QPULink
 from openqse_agent.node.records import Records
-from openqse_agent.node.uplinks import Uplink
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import LeaseTable
 from openqse_agent.qpu.loop import QPUAgent
@@ -56,7 +56,7 @@ class Axe:
 
 
 NODE_STEPS = (
-    (Uplink, "say"),
+    (QPULink, "say"),
     (NodeAgent, "_granted"),
     (NodeAgent, "_open_door"),
     (NodeAgent, "_open_relay"),
@@ -73,8 +73,8 @@ QPU_STEPS = (
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
-    monkeypatch.setattr("openqse_agent.node.uplinks.LOST_AFTER", 0.5)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.LOST_AFTER", 0.5)
     monkeypatch.setattr("openqse_agent.node.loop._ASK_AGAIN", 0.2)
 
 

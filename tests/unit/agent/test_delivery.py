@@ -22,8 +22,7 @@ from openqse.site import Site
 from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode, unbundle
 from openqse.wire.messages import Kind, header
-from openqse.wire.tasks import encode_work
-from openqse_agent.qpu.delivery import Ledger
+from openqse.wire.tasks import TaskRequest, encode_task
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.loop import QPUAgent
 
@@ -32,7 +31,7 @@ from openqse_agent.qpu.loop import QPUAgent
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims and heartbeats often, so that the tests need not wait for them."""
     monkeypatch.setattr("openqse.remote.ASK_EVERY", 0.2)
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.2)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.2)
 
 
 def charged(stack: Stack) -> int:
@@ -93,7 +92,7 @@ def test_tasks_and_cancellations_that_are_lost_are_sent_again(
     assert len(lost) == 32
 
 
-def test_a_task_that_takes_long_is_claimed_and_not_sent_again(
+def test_a_task_that_takes_long_is_asked_after_and_not_sent_again(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[Kind] = []
@@ -110,7 +109,7 @@ def test_a_task_that_takes_long_is_claimed_and_not_sent_again(
         future.result(1.5)
     stack.qpus["emu0"].device.hold.set()
     assert value_of(future.result(10)) == 5
-    assert heard.count(Kind.CLAIM) >= 3
+    assert heard.count(Kind.RESYNC) >= 3
     assert heard.count(Kind.RUN) == 1
 
 
@@ -287,7 +286,7 @@ class Raw:
 
     def run(self, number: int, program: openqse.Circuit, shots: int = 1, **more: Any) -> None:
         work = Work(bytes.fromhex(program.id), np.empty((1, 0)), shots=shots)
-        body, buffers = encode_work(work, program.encoded)
+        body, buffers = encode_task(TaskRequest(work, program.program))
         self.say(Kind.RUN, self.session + number.to_bytes(8, "big"), body | more, buffers)
 
     def hear(self) -> tuple[str, int, dict[str, Any]]:
@@ -321,7 +320,7 @@ def test_a_task_that_is_sent_again_is_answered_again_until_its_answer_is_taken(
         session.run(1, SMALL)
         assert session.hear()[:2] == (Kind.RESULT, 1)
     assert stack.qpus["emu0"].device.started._value == 1
-    session.run(2, SMALL, taken=[1])
+    session.run(2, SMALL, acknowledged=[1])
     assert session.hear()[:2] == (Kind.RESULT, 2)
     session.run(1, SMALL)  # to run it for nothing, since it was charged already
     kind, _, body = session.hear()
@@ -362,46 +361,45 @@ def test_memory_for_results_is_flat_while_a_client_takes_them(
 # --- flow control ---------------------------------------------------------------------------------
 
 
-def parked(stack: Stack) -> Ledger:
-    """The job's ledger, once all tasks that it has left are parked."""
+def parked(stack: Stack) -> int:
+    """Tasks of the job that are parked, once all that it has left are."""
     agent = stack.qpus["emu0"].agent
-    eventually(lambda: agent._ledgers)
-    (ledger,) = agent._ledgers.values()
-    eventually(lambda: ledger.parked and len(ledger.parked) == len(agent._tasks))
-    return ledger
+    executor = agent._executor
+    eventually(lambda: executor.parked() and len(executor.parked()) == len(agent._tasks))
+    return len(executor.parked())
 
 
 def test_a_session_that_takes_no_results_waits_and_the_others_do_not(
     raw: Callable[[bytes], Raw], stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "SESSION_UNTAKEN_BYTES", 20_000)
+    monkeypatch.setattr(limits, "SESSION_UNACKNOWLEDGED_BYTES", 20_000)
     stuck = raw(b"session0")
     for number in range(20):
         stuck.run(number, SMALL, shots=10_000)  # results of 10 kB, that it does not read
     agent = stack.qpus["emu0"].agent
-    ledger = parked(stack)
-    waiting = len(ledger.parked)
+    waiting = parked(stack)
+    (ledger,) = agent._ledgers.values()
     assert waiting >= 10
     other = raw(b"session1")
     for number in range(50):
         other.run(number, SMALL, taken=[number - 1] if number else [])
         assert other.hear()[:2] == (Kind.RESULT, number)
-    assert len(ledger.parked) == len(agent._tasks) == waiting
+    assert parked(stack) == waiting
     had = set()
     for _ in range(20):  # once it takes them, it gets the rest, in whatever order
         kind, number, _ = stuck.hear()
         assert kind == Kind.RESULT
         had.add(number)
-        stuck.say(Kind.TAKEN, stuck.session, {"taken": [number]})
+        stuck.say(Kind.ACKNOWLEDGE, stuck.session, {"acknowledged": [number]})
     assert had == set(range(20))
-    eventually(lambda: ledger.kept_size < 20_000 and not ledger.parked)
+    eventually(lambda: ledger.kept_size < 20_000 and not agent._executor.parked())
     assert charged(stack) == 70
 
 
 def test_tasks_that_wait_for_a_session_end_with_their_lease(
     raw: Callable[[bytes], Raw], stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "SESSION_UNTAKEN_BYTES", 5_000)
+    monkeypatch.setattr(limits, "SESSION_UNACKNOWLEDGED_BYTES", 5_000)
     stuck = raw(b"session0")
     for number in range(5):
         stuck.run(number, SMALL, shots=10_000)
@@ -498,14 +496,23 @@ def _fill(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
         number += 500
 
 
-@pytest.mark.parametrize("process", [2**40, 2**31, 0, -1, "7", True, None])
-def test_a_made_up_process_is_nobodys_and_its_task_runs(
+@pytest.mark.parametrize("process", [2**40, 2**31, -1, "7", True, None])
+def test_a_made_up_process_is_refused_and_nobodys(
     raw: Callable[[bytes], Raw], stack: Stack, process: Any
 ) -> None:
     """Node agents are not even asked whether it has ended: the answer would be an error."""
     liar = raw(b"8 bytes.")
     liar.run(1, SMALL, process=process)
-    assert liar.hear()[:2] == (Kind.RESULT, 1)
-    agent = stack.qpus["emu0"].agent
+    kind, number, body = liar.hear()
+    assert (kind, number, body["code"]) == (Kind.ERROR, 1, "protocol")
+    assert body["details"] == {"kind": "run", "field": "process"}
     assert liar.lease is not None
-    assert agent._processes(liar.lease, stack.node._name) == []
+    assert stack.qpus["emu0"].agent._processes(liar.lease, stack.node._name) == []
+
+
+def test_a_process_need_not_say_which_it_is(raw: Callable[[bytes], Raw], stack: Stack) -> None:
+    nobody = raw(b"8 bytes.")
+    nobody.run(1, SMALL, process=0)
+    assert nobody.hear()[:2] == (Kind.RESULT, 1)
+    assert nobody.lease is not None
+    assert stack.qpus["emu0"].agent._processes(nobody.lease, stack.node._name) == []

@@ -20,7 +20,7 @@ from openqse.errors import LimitExceeded
 from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode
 from openqse.wire.messages import Kind, header
-from openqse_agent.node.fronts import Front, has_ended
+from openqse_agent.node.job_socket import JobSocket, has_ended
 
 #: Connections that a job may have in these tests.
 FEW = 8
@@ -182,7 +182,7 @@ def test_a_job_ends_while_its_socket_is_flooded(
     spawn: Spawn, stack: Stack, job: Path, socket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when the news of it has filled its queue, so that libzmq's own thread waits."""
-    monkeypatch.setattr(Front, "_take_in", lambda self, most: None)
+    monkeypatch.setattr(JobSocket, "_take_in", lambda self, most: None)
     spawn(RESTLESS, job / socket, 2000)
     assert stack.detach(7)["STATUS"] == "ok"
     assert not job.exists()
@@ -223,7 +223,7 @@ print(sum(future.result().counts["0"] for future in futures), flush=True)
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
 
 
 def held_up(stack: Stack, spawn: Spawn, job: Path, tasks: int) -> subprocess.Popen[str]:

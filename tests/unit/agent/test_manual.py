@@ -48,6 +48,7 @@ COMMANDS = {parser.prog: parser for parser in leaves(cli.parser())}
 
 def test_the_commands_are_those_that_are_meant() -> None:
     assert sorted(name.removeprefix("openqse ") for name in COMMANDS) == [
+        "device check",
         "estimate",
         "leases",
         "probe node",

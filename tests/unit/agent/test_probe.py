@@ -98,7 +98,9 @@ def test_a_qpu_agent_is_ready_only_with_its_device_online_and_not_drained(
     guarded: Stack, probe: Prober, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = guarded.qpus["emu0"].device
-    monkeypatch.setattr(running, "status", lambda: device.DeviceStatus(False, "warming up"))
+    monkeypatch.setattr(
+        running, "status", lambda: device.DeviceStatus(device.Operation.ONLINE, False, "warming up")
+    )
     code, found = probe("qpu", "emu0", "--ready")
     assert (code, found["reasons"]) == (1, ["its device is offline: warming up"])
     assert probe("qpu", "emu0")[0] == 0

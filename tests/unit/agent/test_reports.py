@@ -97,7 +97,7 @@ def report_or_none(stack: Stack, kind: Kind) -> Any:
 def test_tasks_beyond_a_forecast_are_listed_without_an_instant(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.qpu.queue.FORECAST_STEPS", 2)
+    monkeypatch.setattr("openqse_agent.qpu.tasks.queue.FORECAST_STEPS", 2)
     driver = stack.qpus["emu0"].device
     driver.hold.clear()
     futures = [rank.submit(program(), parameters=[i], shots=500) for i in range(5)]

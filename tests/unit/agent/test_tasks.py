@@ -139,8 +139,9 @@ def test_waiting_has_a_timeout_of_its_own(rank: openqse.QPU, stack: Stack) -> No
     assert value_of(future.result(10)) == 1
 
 
-def test_a_drivers_own_exception_is_a_device_error(rank: openqse.QPU) -> None:
-    program = openqse.CircuitBuilder(5).measure_all().build()
+def test_a_drivers_own_exception_is_a_device_error(rank: openqse.QPU, stack: Stack) -> None:
+    program = openqse.CircuitBuilder(2).measure_all().build()
+    stack.qpus["emu0"].device.broken.add(program.id)
     with pytest.raises(DeviceError, match="device: ValueError: a driver's own exception"):
         rank.run(program)
     assert value_of(rank.run(echo_program(), parameters=[3])) == 3
@@ -308,8 +309,8 @@ def test_a_restarted_qpu_agent_gets_unanswered_tasks_again(rank: openqse.QPU, st
 def test_a_lost_qpu_agent_is_named(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.node.uplinks.LOST_AFTER", 0.5)
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.LOST_AFTER", 0.5)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
     monkeypatch.setattr("openqse.remote.PATIENCE", 2.5)
     stack.stop_qpu("emu0")
     with pytest.raises(AgentUnavailable, match=r"QPU agent: the QPU agent of emu0 at .* does not"):
@@ -355,7 +356,9 @@ def test_outside_a_job_the_error_says_how_to_get_in(monkeypatch: pytest.MonkeyPa
         openqse.connect()
 
 
-def test_errors_cross_the_wire_with_all_they_say(rank: openqse.QPU) -> None:
+def test_errors_cross_the_wire_with_all_they_say(rank: openqse.QPU, stack: Stack) -> None:
+    program = openqse.CircuitBuilder(2).measure_all().build()
+    stack.qpus["emu0"].device.broken.add(program.id)
     with pytest.raises(OpenQSEError) as caught:
-        rank.run(openqse.CircuitBuilder(5).measure_all().build())
+        rank.run(program)
     assert caught.value.layer == "device"

@@ -16,7 +16,7 @@ from openqse.program.circuit import Circuit
 from openqse.program.gates import GATES, SIGNATURES, Op
 from openqse.program.openqasm import dumps, loads
 
-from .reference import same_up_to_phase, unitary
+from .reference import distribution, same_up_to_phase, unitary
 
 NAMES = ("a", "x", "h", "input", "θ", "w[0]", "w[1]", "my name", "2nd", "pi", "q", "u", "v[3]")
 NUMBERS = st.one_of(
@@ -104,3 +104,12 @@ def test_qiskit_reads_a_portable_text() -> None:
     built = circuit.build()
     theirs = qiskit.qasm3.loads(dumps(built, portable=True).replace("3.1", "3.0"))
     assert same_up_to_phase(qiskit.quantum_info.Operator(theirs).data, unitary(built))
+def test_registers_keep_their_names_where_they_can() -> None:
+    builder = CircuitBuilder(2)
+    m, x = builder.register("m", 2), builder.register("x", 1)
+    circuit = builder.x(0).measure(0, x[0]).measure(1, m[1]).build()
+    again = loads(dumps(circuit))
+    assert [width for _, width in again.outputs] == [2, 1]
+    assert again.outputs[0].name == "m"
+    assert again.outputs[1].name != "x"  # a gate of stdgates.inc
+    assert distribution(again) == {"100": pytest.approx(1.0)}

@@ -37,7 +37,7 @@ def test_gates_read_as_qiskit_has_them(name: str, exporter: str) -> None:
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
-@pytest.mark.parametrize("name", sorted(library.FAMILIES.keys() - INVALID - NOT_AFFINE))
+@pytest.mark.parametrize("name", sorted(library.FAMILIES.keys() - INVALID))
 def test_families_read_as_qiskit_has_them(name: str, exporter: str) -> None:
     circuit = library.FAMILIES[name](3)
     if exporter == "qasm2" and circuit.parameters:

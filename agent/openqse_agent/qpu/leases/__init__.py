@@ -1,0 +1,5 @@
+"""Who may use the QPU: its leases, and how node agents come to them."""
+
+from openqse_agent.qpu.leases.table import TRANSITIONS, Lease, LeaseTable, Mode, State
+
+__all__ = ["TRANSITIONS", "Lease", "LeaseTable", "Mode", "State"]

@@ -1,0 +1,60 @@
+"""Documents can be reviewed and followed: lines are short, and links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: Columns at which text wraps, as code does.
+WIDTH = 100
+DOCUMENTS = sorted(
+    path
+    for folder in ("", "docs", "docs/decisions", "spank_plugin", "qpu_emulator")
+    for path in (ROOT / folder).glob("*.md")
+)
+
+
+def prose(text: str) -> str:
+    """A document without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that a document's headings make."""
+    headings = re.findall(r"^#+ +(.+)$", prose(path.read_text()), re.MULTILINE)
+    words = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {word.strip().replace(" ", "-") for word in words}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(path.read_text())):
+        if link.startswith(("http:", "https:")):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_lines_are_short(path: Path) -> None:
+    """But for tables, and for words that cannot be broken."""
+    long = [
+        line
+        for line in path.read_text().splitlines()
+        if len(line) > WIDTH and not line.startswith("|") and " " in line.strip("- ")
+    ]
+    assert long == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tables_have_short_cells(path: Path) -> None:
+    """What takes more than a line is a list: nobody can review such a table in a diff."""
+    for line in path.read_text().splitlines():
+        if line.startswith("|"):
+            assert max(len(cell.strip()) for cell in line.split("|")) <= 160, line
