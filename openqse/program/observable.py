@@ -115,6 +115,8 @@ def _real(coefficients: ArrayLike) -> NDArray[np.float64]:
     Raises:
         ArgumentError: one of them is not a real number.
     """
+    if isinstance(coefficients, np.ndarray) and coefficients.dtype == np.float64:
+        return np.array(coefficients, order="C")  # as they come with every task
     try:
         values = np.array(coefficients, dtype=np.complex128, order="C")
     except (TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import simpy
 
-from openqse_agent.qpu.tasks.queue import Owner
+from openqse_agent.qpu.tasks.policies import Owner
 from openqse_simulator.allocation import Allocator
 from openqse_simulator.measures import Measures, Report
 from openqse_simulator.policies import POLICIES, Part, Settings, Task
