@@ -7,8 +7,9 @@ from pathlib import Path
 from openqse.program.circuit import Circuit
 from openqse.program.openqasm.limits import MAX_SOURCE
 from openqse.program.openqasm.reader import read, read_file
+from openqse.program.openqasm.writer import dumps
 
-__all__ = ["MAX_SOURCE", "load", "loads"]
+__all__ = ["MAX_SOURCE", "dumps", "load", "loads"]
 
 
 def loads(source: str, name: str = "<program>") -> Circuit:
