@@ -1,9 +1,9 @@
 """Programs with classical control on density matrices: exact distributions and expectations.
 
-Both outcomes of every measurement are followed, each with its probability, and paths that come
-to stand alike (at one operation, with equal classical state, at equal times) go on as one, whose
-matrix is their sum. So ``k`` measurements that nothing remembers take one path, not ``2**k``. Of paths the
-one that is least far goes on first: a loop that some have left goes on until all have. Paths less
+Both outcomes of every measurement are followed, each with its probability. Paths that come to stand
+alike (at one operation, with equal classical state, at equal times) go on as one, whose matrix is
+their sum: so ``k`` measurements that nothing remembers take one path, not ``2**k``. Of paths the one
+that is least far goes on first: a loop that some have left goes on until all have. Paths less
 probable than 1e-14 are dropped. This is plain code on small matrices: what is faster is held
 against it.
 """
@@ -124,8 +124,8 @@ class Distribution:
     def rows(self, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
         """The rows that random numbers from [0, 1) stand for."""
         draws = uniforms * self.cumulative[-1]
-        found = np.searchsorted(self.cumulative[:-1], draws, side="right")
-        return found.astype(np.int64)
+        found: NDArray[np.int64] = np.searchsorted(self.cumulative[:-1], draws, side="right")
+        return found
 
 
 def distribution(

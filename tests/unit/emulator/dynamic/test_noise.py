@@ -1,4 +1,4 @@
-"""Noise on programs with classical control: trajectories, density matrices, and the other engines."""
+"""Noise on programs with classical control: trajectories, and exactly."""
 
 from __future__ import annotations
 
