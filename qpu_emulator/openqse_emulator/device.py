@@ -20,6 +20,7 @@ from openqse.program.program import Program
 from openqse_emulator import choice, density, noise, stabilizer, timing
 from openqse_emulator import profile as profiles
 from openqse_emulator.choice import Choice
+from openqse_emulator.dynamic import prepared as dynamic
 from openqse_emulator.kept import LIMIT, Kept, Shots
 from openqse_emulator.noise import NoiseModel
 from openqse_emulator.profile import Profile
@@ -174,7 +175,7 @@ class Emulator:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def prepare(self, program: Program | Circuit) -> Prepared:
+    def prepare(self, program: Program | Circuit) -> Prepared | dynamic.Prepared:
         """Checks a program.
 
         Args:
@@ -187,8 +188,6 @@ class Emulator:
         """
         if isinstance(program, Program):
             program = Circuit.of(program)
-        if program.classical or np.isin(program.opcodes, (Op.DELAY, Op.BOX)).any():
-            raise NotSupported("control flow and delays", layer="device")
         most = self._profile.max_qubits
         if program.num_qubits > most:
             raise NotSupported(
@@ -199,6 +198,10 @@ class Emulator:
                 num_qubits=program.num_qubits,
                 max_qubits=most,
             )
+        if program.classical or np.isin(program.opcodes, (Op.DELAY, Op.BOX)).any():
+            controlled = dynamic.Prepared(program, self._model, self._settings, self._engine.team)
+            controlled.choose(None)
+            return controlled
         prepared = Prepared(program, self._model, self._engine)
         if not program.parameters:  # otherwise what it takes is known with its parameters
             self._choose(prepared, program.bind(), 1)
@@ -206,7 +209,7 @@ class Emulator:
 
     def run(
         self,
-        prepared: Prepared,
+        prepared: Prepared | dynamic.Prepared,
         parameters: NDArray[np.float64],
         shots: int,
         seed: int | None,
@@ -249,6 +252,11 @@ class Emulator:
                 max_shots=self._profile.max_shots,
             )
         seed = self._seed(seed)
+        if isinstance(prepared, dynamic.Prepared):
+            asked = dynamic.Part(parameters, seed, first_set, stopped, shots, first_shot, of_shots)
+            samples = prepared.run(asked, self._kept)
+            self._take(samples.qpu_time_ns, began, stopped)
+            return samples
         circuit = prepared.circuit
         angles = circuit.bind(parameters)
         chosen = self._choose(prepared, angles, of_shots)
@@ -377,7 +385,7 @@ class Emulator:
 
     def expectation(
         self,
-        prepared: Prepared,
+        prepared: Prepared | dynamic.Prepared,
         observable: PauliSum,
         parameters: NDArray[np.float64],
         seed: int | None,
@@ -412,6 +420,11 @@ class Emulator:
                 layer="device",
                 remedy="Give the observable the program's number of qubits",
             )
+        if isinstance(prepared, dynamic.Prepared):
+            asked = dynamic.Part(parameters, self._seed(seed), first_set, stopped)
+            means = prepared.expectation(observable, asked)
+            self._take(means.qpu_time_ns, began, stopped)
+            return means
         if not prepared.dense.program.pure:
             raise NotSupported(
                 "the expectation of a program that measures or resets qubits in its course",
@@ -449,7 +462,11 @@ class Emulator:
         ])  # fmt: skip
 
     def estimate(
-        self, prepared: Prepared, shots: int, sets: int, observable: PauliSum | None = None
+        self,
+        prepared: Prepared | dynamic.Prepared,
+        shots: int,
+        sets: int,
+        observable: PauliSum | None = None,
     ) -> int:
         """The QPU time that ``run`` or ``expectation`` charges, nanoseconds; as in the contract."""
         if observable is None:

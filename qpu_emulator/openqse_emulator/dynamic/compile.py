@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ _SUPERPOSE = (Op.H, Op.SX, Op.SXDG, Op.RX, Op.RY, Op.U, Op.RXX, Op.RYY)
 _JUMPS = (Op.ELSE, Op.END, Op.LOOP, Op.BREAK, Op.CONTINUE)
 _TIMED = (Op.DELAY, Op.BOX, Op.END_BOX)
 #: What only lets qubits wait.
-_WAITS = (Op.BARRIER, *_TIMED)
+_IDLE = (Op.ID, Op.BARRIER, *_TIMED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,29 @@ class Compiled:
     depth: int
     pauli: bool
     quiet: bool
+
+    @cached_property
+    def observed(self) -> Code:
+        """The code for an expectation: an observable stands in place of the measurements after
+        which nothing touches their qubit, if what they find decides nothing but results."""
+        circuit, code = self.circuit, self.code
+        operations = list(circuit.operations())
+        leads = _leads_to(code.op, code.target)
+        final = np.zeros(len(code.op), dtype=np.uint8)
+        measures = [i for i, each in enumerate(operations) if each.op is Op.MEASURE]
+        for qubit in sorted({operations[i].qubits[0] for i in measures}):
+            touches = np.array(
+                [
+                    each.op < Op.MOVE and qubit in each.qubits and each.op not in _IDLE
+                    for each in operations
+                ]
+                + [False]
+            )
+            touched = leads(touches)
+            for i in measures:
+                if operations[i].qubits[0] == qubit and not touched[i + 1]:
+                    final[i] = not _waits(circuit, operations, {operations[i].clbit}).any()
+        return code._replace(final=final)
 
     def angles(self, sets: Floats) -> Floats:
         """What is known of all angles beforehand, float64 ``(k, angles)``."""
@@ -69,8 +93,6 @@ def compiled(circuit: Circuit, model: NoiseModel) -> Compiled:
     superposes |= errors.kraus_at
     leads = _leads_to(opcodes, target)
     classical = ~leads(superposes)
-    at_work = np.append((circuit.opcodes < Op.MOVE) & (circuit.opcodes != Op.MEASURE), False)
-    at_work &= opcodes != Op.BARRIER
     slot, depth = _slots(operations)
     term_begin, term_cell, term_factor = _terms(circuit)
     rates = _rates(n, model.profile)
@@ -90,7 +112,7 @@ def compiled(circuit: Circuit, model: NoiseModel) -> Compiled:
         duration=_durations(operations, model.profile),
         slot=slot,
         classical=classical.astype(np.uint8),
-        over=(~leads(at_work)).astype(np.uint8),
+        final=np.zeros(size + 1, dtype=np.uint8),
         seen=_seen(operations, classical, n),
         misread=_misread(operations, model.profile),
         error_begin=errors.begin,
@@ -144,9 +166,17 @@ def _leads_to(opcodes: Ints, target: Ints) -> Callable[[NDArray[np.bool_]], NDAr
     return leads
 
 
-def _waits(circuit: Circuit, operations: list[Operation]) -> NDArray[np.uint8]:
-    """Which branches and angles depend on outcomes, so that they are known only after these."""
-    bits = {operation.clbit for operation in operations if operation.op is Op.MEASURE}
+def _waits(
+    circuit: Circuit, operations: list[Operation], bits: set[int] | None = None
+) -> NDArray[np.uint8]:
+    """Which branches and angles depend on outcomes, so that they are known only after these.
+
+    Args:
+        bits: those whose outcomes count; None means all.
+    """
+    if bits is None:
+        bits = {operation.clbit for operation in operations if operation.op is Op.MEASURE}
+    bits = bits - {-1}
     cells: set[int] = set()
     flows = [_flow(operation) for operation in operations if operation.op >= Op.MOVE]
     sizes = (-1, -1)
@@ -239,7 +269,7 @@ def _slots(operations: list[Operation]) -> tuple[Ints, int]:
 def _seen(operations: list[Operation], classical: NDArray[np.bool_], n: int) -> NDArray[np.uint8]:
     found = np.zeros(n, dtype=np.uint8)
     for operation, after in zip(operations, classical.tolist(), strict=False):
-        if after and operation.op < Op.MOVE and operation.op not in _WAITS:
+        if after and operation.op < Op.MOVE and operation.op not in _IDLE:
             found[list(operation.qubits)] = 1
     return found
 

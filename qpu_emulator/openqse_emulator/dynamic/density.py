@@ -2,8 +2,8 @@
 
 Both outcomes of every measurement are followed, each with its probability. Paths that come to stand
 alike (at one operation, with equal classical state, at equal times) go on as one, whose matrix is
-their sum: so ``k`` measurements that nothing remembers take one path, not ``2**k``. Of paths the one
-that is least far goes on first: a loop that some have left goes on until all have. Paths less
+their sum: so ``k`` measurements that nothing remembers take one path, not ``2**k``. Of paths the
+one that is least far goes on first: a loop that some have left goes on until all have. Paths less
 probable than 1e-14 are dropped. This is plain code on small matrices: what is faster is held
 against it.
 """
@@ -33,6 +33,8 @@ from openqse_emulator.statevector.team import Stopped, go_on
 #: A matrix of 16 MiB; operations on it take some tenths of a second.
 MOST_QUBITS = 10
 _IMPOSSIBLE = 1e-14
+#: Nanoseconds by which sums of durations may be wrong.
+_ROUNDING = 1e-6
 
 Rho = NDArray[np.complex128]
 
@@ -71,12 +73,12 @@ class _Path:
 
     machine: _Clocked
     rho: Rho
-    free: tuple[int, ...]
-    last: dict[int, tuple[int, int]] = field(default_factory=dict)
-    clock: int = 0
-    known: int = 0
+    free: tuple[float, ...]
+    last: dict[int, tuple[float, float]] = field(default_factory=dict)
+    clock: float = 0.0
+    known: float = 0.0
     leaked: frozenset[int] = frozenset()
-    boxes: tuple[int, ...] = ()
+    boxes: tuple[float, ...] = ()
     step: Step | None = None
 
     def copy(self, rho: Rho) -> _Path:
@@ -148,8 +150,9 @@ def distribution(
     """
     found: dict[tuple[bytes, int], float] = {}
     for path in _ends(_Walk(compiled, model, memory_bytes, False), parameters, stopped):
+        assert path is not None
         bits = np.packbits(path.machine.outputs(), bitorder="little").tobytes()
-        key = bits, max(path.free)
+        key = bits, math.ceil(max(path.free))
         found[key] = found.get(key, 0.0) + path.probability
     width = -(-compiled.circuit.num_outputs // 8)
     keys = sorted(found)
@@ -165,16 +168,23 @@ def mean(
     parameters: NDArray[np.float64],
     memory_bytes: int,
     stopped: Stopped,
-) -> tuple[float, float]:
+    most_paths: int | None = None,
+) -> tuple[float, float] | None:
     """The exact mean of an observable at the end of the program, before its last measurements, and
     that of a shot's nanoseconds.
+
+    Args:
+        most_paths: if more are under way at once, None is returned.
 
     Raises:
         As ``distribution`` does.
     """
     value = ns = total = 0.0
     n = compiled.circuit.num_qubits
-    for path in _ends(_Walk(compiled, model, memory_bytes, True), parameters, stopped):
+    walk = _Walk(compiled, model, memory_bytes, True, most_paths)
+    for path in _ends(walk, parameters, stopped):
+        if path is None:
+            return None
         for coefficient, codes in zip(observable.coefficients, observable.paulis, strict=True):
             turned = path.rho
             for q in range(n):
@@ -189,8 +199,8 @@ def mean(
 _PAULIS = (Op.ID, Op.X, Op.Y, Op.Z)
 
 
-def _ends(walk: _Walk, parameters: NDArray[np.float64], stopped: Stopped) -> Iterator[_Path]:
-    """The paths that have ended."""
+def _ends(walk: _Walk, parameters: NDArray[np.float64], stopped: Stopped) -> Iterator[_Path | None]:
+    """The paths that have ended; None, at last, where they are more than ``walk.most_paths``."""
     n = walk.compiled.circuit.num_qubits
     if n > MOST_QUBITS:
         raise NotSupported(
@@ -203,7 +213,7 @@ def _ends(walk: _Walk, parameters: NDArray[np.float64], stopped: Stopped) -> Ite
         )
     rho = np.zeros((2**n, 2**n), dtype=np.complex128)
     rho[0, 0] = 1.0
-    first = _Path(_Clocked(walk.compiled, parameters), rho, (0,) * n)
+    first = _Path(_Clocked(walk.compiled, parameters), rho, (0.0,) * n)
     first.advance()
     paths = {first.key: first}
     numbers = count()
@@ -212,7 +222,7 @@ def _ends(walk: _Walk, parameters: NDArray[np.float64], stopped: Stopped) -> Ite
         go_on(stopped)
         *_, key = heapq.heappop(waiting)
         path = paths.pop(key)
-        if walk.over(path):
+        if path.step is None:
             yield from walk.settled(path)
             continue
         for each in walk.take(path):
@@ -227,6 +237,9 @@ def _ends(walk: _Walk, parameters: NDArray[np.float64], stopped: Stopped) -> Ite
                 continue
             paths[key] = each
             heapq.heappush(waiting, (each.machine.pc, next(numbers), key))
+        if walk.most_paths is not None and len(paths) > walk.most_paths:
+            yield None
+            return
         if len(paths) * rho.nbytes > walk.memory_bytes:
             raise NotSupported(
                 f"the program takes {len(paths)} paths at once, whose density matrices need more "
@@ -241,18 +254,16 @@ class _Walk:
     """How paths go on.
 
     Attributes:
-        unmeasured: whether they end before the program's last measurements.
+        memory_bytes: what their matrices may take.
+        unmeasured: whether an observable stands in place of the final measurements.
+        most_paths: that may be under way at once.
     """
 
     compiled: Compiled
     model: NoiseModel
     memory_bytes: int
     unmeasured: bool
-
-    def over(self, path: _Path) -> bool:
-        """Whether a path has ended."""
-        step = path.step
-        return step is None or (self.unmeasured and bool(self.compiled.code.over[step.position]))
+    most_paths: int | None = None
 
     def settled(self, path: _Path) -> list[_Path]:
         """A path's end: where an observable is to follow, all qubits wait for the last one."""
@@ -272,6 +283,8 @@ class _Walk:
         step = path.step
         assert step is not None
         op, qubits = step.op, step.qubits
+        if self.unmeasured and self.compiled.observed.final[step.position]:
+            return [path]
         start = max([path.clock, *(path.free[q] for q in qubits)])
         if self.compiled.code.waits[step.position]:
             start = max(start, path.known)
@@ -295,13 +308,13 @@ class _Walk:
             self._apply(one, step, errors)
         return paths
 
-    def _end(self, path: _Path, step: Step, start: int) -> int:
+    def _end(self, path: _Path, step: Step, start: float) -> float:
         """When an operation sets its qubits free."""
         op = step.op
         if op is Op.END_BOX:
             *outer, ends = path.boxes
             path.boxes = tuple(outer)
-            if start > ends:
+            if start > ends + _ROUNDING:
                 raise ProgramError(
                     f"what is in the box on qubits {list(step.qubits)} takes longer than the box",
                     layer="device",
@@ -309,7 +322,7 @@ class _Walk:
                 )
             return ends
         if op in (Op.DELAY, Op.BOX):
-            ends = start + math.floor(step.angles[0] + 0.5)
+            ends = start + step.angles[0]
             if op is Op.DELAY:
                 return ends
             path.boxes = (*path.boxes, ends)
@@ -317,7 +330,7 @@ class _Walk:
         operation = Operation(op, step.controls, step.qubits, range(0), step.clbit)
         return start + (timing.operation_ns(operation, self.model.profile) if step.qubits else 0)
 
-    def _waited(self, path: _Path, qubit: int, until: int) -> list[_Path]:
+    def _waited(self, path: _Path, qubit: int, until: float) -> list[_Path]:
         """Relaxation and leakage since a qubit's last operation began."""
         if qubit not in path.last or qubit in path.leaked:
             return [path]
@@ -332,7 +345,7 @@ class _Walk:
             path.rho = _channelled(path.rho, noise.kraus(channel), (qubit,))
         return [path]
 
-    def _measured(self, path: _Path, step: Step, end: int) -> Iterator[_Path]:
+    def _measured(self, path: _Path, step: Step, end: float) -> Iterator[_Path]:
         path.known = max(path.known, end)
         wrong = self.compiled.code.misread[step.position]
         for outcome in (0, 1):

@@ -26,9 +26,9 @@ class Code(NamedTuple):
         term_begin, term_cell, term_factor: the run-time terms of each angle: int64
             ``(angles + 1,)``, int64 and float64.
         duration: int64 ``(n + 1,)``, nanoseconds.
-        slot: int64, where a box keeps when it began.
+        slot: int64, where a box keeps when it ends.
         classical: uint8, from where on nothing brings qubits into superposition.
-        over: uint8, from where on there are measurements and classical operations alone.
+        final: uint8, the measurements in whose place an observable stands.
         seen: uint8 ``(num_qubits,)``, what is looked at after superpositions have ended.
         misread: float64 ``(n + 1, 2)``, how often a measurement reports a 0, or a 1, wrongly.
         error_begin: int64 ``(n + 2,)``, the errors of each operation, rows of:
@@ -56,7 +56,7 @@ class Code(NamedTuple):
     duration: Ints
     slot: Ints
     classical: NDArray[np.uint8]
-    over: NDArray[np.uint8]
+    final: NDArray[np.uint8]
     seen: NDArray[np.uint8]
     misread: Floats
     error_begin: Ints
@@ -76,7 +76,7 @@ class Code(NamedTuple):
 FRAME = np.dtype([
     ("pc", np.int64), ("step", np.int64), ("steps", np.int64),
     ("lo", np.int64), ("hi", np.int64), ("hit", np.int64), ("chosen", np.int64),
-    ("active", np.int64), ("start", np.int64), ("known", np.int64), ("clock", np.int64),
+    ("active", np.int64), ("start", np.float64), ("known", np.float64), ("clock", np.float64),
     ("hazard", np.float64), ("threshold", np.float64), ("weight", np.float64),
 ])  # fmt: skip
 
@@ -89,11 +89,11 @@ class Stack(NamedTuple):
         psi: complex128 ``(f, amplitudes)``.
         ints, floats: int64 and float64 ``(f, cells)``, the same memory.
         bits: uint8 ``(f, clbits)``.
-        free, began, ended: int64 ``(f, qubits)``, nanoseconds: when a qubit can be used again, and
-            when its last operation began (-1: it had none) and ended.
+        free, began, ended: float64 ``(f, qubits)``, nanoseconds: when a qubit can be used again,
+            and when its last operation began (-1: it had none) and ended.
         where: int64 ``(f, qubits)``, see ``dense``.
         leaked: uint8 ``(f, qubits)``, whether a qubit has left its two levels.
-        boxes: int64 ``(f, depth)``, nanoseconds, when boxes began.
+        boxes: float64 ``(f, depth)``, nanoseconds, when the boxes that are open end.
     """
 
     frames: Any
@@ -101,12 +101,12 @@ class Stack(NamedTuple):
     ints: Ints
     floats: Floats
     bits: NDArray[np.uint8]
-    free: Ints
-    began: Ints
-    ended: Ints
+    free: Floats
+    began: Floats
+    ended: Floats
     where: Ints
     leaked: NDArray[np.uint8]
-    boxes: Ints
+    boxes: Floats
 
 
 class Shots(NamedTuple):

@@ -153,6 +153,7 @@ def _follow(
     enough: Callable[[], bool] = lambda: False,
 ) -> None:
     """Walks until all paths have ended, or enough have."""
+    code = compiled.code if mode == SAMPLE else compiled.observed
     angles = compiled.angles(parameters[np.newaxis])[0]
     shots = _shots(seed, first_shot, order)
     draws.begin(shots)
@@ -164,7 +165,7 @@ def _follow(
     control = records.Control(mode, MAX_STEPS, compiled.circuit.num_outputs, np.zeros(3, np.int64))
     while True:
         go_on(stopped)
-        status = walk(compiled.code, angles, parameters, stack, shots, found, control)
+        status = walk(code, angles, parameters, stack, shots, found, control)
         if status == DONE or enough():
             return
         if status == FAILED:
@@ -194,12 +195,12 @@ def _stack(compiled: Compiled, frames: int, active: int) -> records.Stack:
         ints=ints,
         floats=ints.view(np.float64),
         bits=np.zeros((frames, circuit.num_clbits), dtype=np.uint8),
-        free=np.zeros((frames, n), dtype=np.int64),
-        began=np.full((frames, n), -1, dtype=np.int64),
-        ended=np.zeros((frames, n), dtype=np.int64),
+        free=np.zeros((frames, n)),
+        began=np.full((frames, n), -1.0),
+        ended=np.zeros((frames, n)),
         where=np.full((frames, n), ZERO, dtype=np.int64),
         leaked=np.zeros((frames, n), dtype=np.uint8),
-        boxes=np.zeros((frames, compiled.depth), dtype=np.int64),
+        boxes=np.zeros((frames, compiled.depth)),
     )
     stack.psi[0, 0] = 1.0
     stack.ints[0] = circuit.cells

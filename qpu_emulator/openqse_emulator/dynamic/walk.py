@@ -48,6 +48,8 @@ _MEASURE, _RESET, _BARRIER, _DELAY, _BOX, _END_BOX = 32, 33, 34, 35, 36, 37
 #: The step in which shots that share a superposition draw what they find in it.
 _TAIL = -1
 _LONGEST = 1e18
+#: Nanoseconds by which sums of durations may be wrong.
+_ROUNDING = 1e-6
 
 
 @kernel
@@ -192,9 +194,9 @@ def _begin(
     if waits:
         frame.clock = max(frame.clock, frame.known)
     free = stack.free[top]
-    if control.mode != SAMPLE and code.over[pc]:
-        frame.pc = pc = len(code.op) - 1
-        op = HALT
+    if code.final[pc]:
+        frame.pc += 1
+        return top
     if op == HALT:
         if control.mode == SAMPLE:
             _finish(stack, shots, found, control, top)
@@ -238,13 +240,13 @@ def _times(code: Any, angles: Any, stack: Any, top: int, start: int) -> Any:
     boxes = stack.boxes[top]
     if code.op[pc] == _END_BOX:
         end = boxes[code.slot[pc]]
-        return end, BOX_OVERRUN if start > end else FINE
+        return end, BOX_OVERRUN if start > end + _ROUNDING else FINE
     value = value_of(code, angles, stack.floats[top], code.angle[pc])
     if not math.isfinite(value):
         return start, NOT_FINITE
     if not 0.0 <= value <= _LONGEST:
         return start, NOT_A_DURATION
-    end = start + np.int64(math.floor(value + 0.5))
+    end = start + value
     if code.op[pc] == _BOX:
         boxes[code.slot[pc]] = end
         return start, FINE
@@ -258,7 +260,7 @@ def _finish(stack: Any, shots: Any, found: Any, control: Any, top: int) -> None:
     row = np.zeros(found.memory.shape[1], dtype=np.uint8)
     for i in range(control.num_outputs):
         row[i >> 3] |= bits[i] << (i & 7)
-    end = stack.free[top].max()
+    end = np.int64(math.ceil(stack.free[top].max()))
     for i in range(frame.lo, frame.hi):
         s = shots.order[i]
         found.memory[s] = row
