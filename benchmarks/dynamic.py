@@ -182,8 +182,9 @@ PROGRAMS: dict[str, Callable[[], Pair]] = {
 def noise_model() -> NoiseModel:
     """``NOISE`` as Aer has it, whose figures count the identity among the errors."""
     model = NoiseModel()
-    one, two = depolarizing_error(NOISE.one_qubit * 4 / 3, 1), depolarizing_error(
-        NOISE.two_qubit * 16 / 15, 2
+    one, two = (
+        depolarizing_error(NOISE.one_qubit * 4 / 3, 1),
+        depolarizing_error(NOISE.two_qubit * 16 / 15, 2),
     )
     model.add_all_qubit_quantum_error(one, ["h", "x", "u", "ry"])
     model.add_all_qubit_quantum_error(two, ["cx"])
@@ -210,7 +211,9 @@ def patience(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def theirs_best(circuit: QuantumCircuit, clifford: bool, noisy: bool, runs: int) -> tuple[float, str, dict[str, int]]:
+def theirs_best(
+    circuit: QuantumCircuit, clifford: bool, noisy: bool, runs: int
+) -> tuple[float, str, dict[str, int]]:
     """Median seconds of Aer's fastest method, its name, and its counts."""
     methods = ["statevector", "matrix_product_state"]
     if clifford:
@@ -239,7 +242,9 @@ def theirs_best(circuit: QuantumCircuit, clifford: bool, noisy: bool, runs: int)
     return best
 
 
-def ours_alone(emulator: Emulator, circuit: Circuit, runs: int) -> tuple[float, str, dict[str, int]]:
+def ours_alone(
+    emulator: Emulator, circuit: Circuit, runs: int
+) -> tuple[float, str, dict[str, int]]:
     """Median seconds of the emulator, its method, and its counts."""
     took = []
     for i in range(runs + 1):
@@ -274,7 +279,11 @@ def main() -> None:
             ours, theirs, clifford = make()
             seconds, method, counts = ours_alone(emulator, ours, 3 if quick else 7)
             best, aer, others = theirs_best(theirs, clifford, noisy, 1 if quick else 3)
-            apart = max(abs(a - b) for a, b in zip(ones(counts), ones(others), strict=True)) if others else 0.0
+            apart = (
+                max(abs(a - b) for a, b in zip(ones(counts), ones(others), strict=True))
+                if others
+                else 0.0
+            )
             line = {
                 "name": f"dynamic.{name}{'.noisy' * noisy}",
                 "value": round(best / seconds, 2),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -43,6 +43,12 @@ class Compiled:
     depth: int
     pauli: bool
     quiet: bool
+
+    @cached_property
+    def stabilizer(self) -> Compiled:
+        """The same on tableaux in place of amplitudes."""
+        one, never = np.ones(1, dtype=np.int64), np.zeros_like(self.code.classical)
+        return replace(self, code=self.code._replace(tableau=one, classical=never))
 
     @cached_property
     def observed(self) -> Code:
@@ -122,6 +128,7 @@ def compiled(circuit: Circuit, model: NoiseModel) -> Compiled:
         kraus=errors.kraus,
         rates=rates,
         noisy=np.array([rates.any()], dtype=np.int64),
+        tableau=np.zeros(1, dtype=np.int64),
     )
     quiet = not (rates.any() or len(errors.rows))
     pauli = not (rates[:, [0, 2]].any() or errors.kraus_at.any())

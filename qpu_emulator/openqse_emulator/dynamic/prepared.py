@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from openqse.device import Expectations, Samples
 from openqse.errors import NotSupported
 from openqse.program.circuit import Circuit, parameter_sets
+from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
-from openqse_emulator import timing
+from openqse_emulator import stabilizer, timing
 from openqse_emulator.choice import Choice
 from openqse_emulator.dynamic import density, statevector
 from openqse_emulator.dynamic.compile import Compiled, compiled
@@ -31,6 +32,8 @@ _TIME = 8
 #: Qubits and paths at once of a noisy program whose mean is computed exactly where the profile
 #: leaves it open.
 _FEW, _MOST_PATHS = 4, 64
+#: Qubits up to which a Clifford program, too, is computed with amplitudes.
+_DENSE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,24 @@ class Prepared:
             )
         return self._choice(method, "the profile asks for it")
 
+    @cached_property
+    def _clifford(self) -> bool:
+        """Whether all gates are Clifford whose angles are known."""
+        return stabilizer.is_clifford(self.circuit, self.circuit.angle_constants)
+
+    @cached_property
+    def _open_gates(self) -> bool:
+        """Whether gates have angles that are not known yet."""
+        begins = self.circuit.angle_offsets[:-1][self.circuit.opcodes < Op.MEASURE]
+        ends = self.circuit.angle_offsets[1:][self.circuit.opcodes < Op.MEASURE]
+        terms = self.circuit.term_angles[:, np.newaxis]
+        return bool(((begins <= terms) & (terms < ends)).any())
+
     def _automatic(self, shots: int | None) -> Choice:
+        pauli, many = self.compiled.pauli, self.circuit.num_qubits > _DENSE
+        if many and pauli and not self._open_gates and self._clifford:
+            errors = "has no noise" if self.compiled.quiet else "the noise is Pauli"
+            return self._choice("stabilizer", f"the program is Clifford and {errors}")
         if self.compiled.quiet:
             return self._choice(
                 "statevector", "the program has classical control and no noise in its course"
@@ -121,9 +141,15 @@ class Prepared:
             return "there is noise, which a single state cannot hold"
         if method == "density" and n > density.MOST_QUBITS:
             return f"it has {n} qubits, and density matrices at most {density.MOST_QUBITS}"
-        if method == "stabilizer":
-            return "it has classical control, which the stabilizer engine has not"
+        if method == "stabilizer" and not self.compiled.pauli:
+            return "the noise is more than Pauli errors"
+        if method == "stabilizer" and not self._open_gates and not self._clifford:
+            return "it is not Clifford"
         return None
+
+    def _by(self, chosen: Choice) -> Compiled:
+        """The program of an engine."""
+        return self.compiled.stabilizer if chosen.method == "stabilizer" else self.compiled
 
     def _choice(self, method: Method, reason: str) -> Choice:
         if method == "density":
@@ -225,7 +251,7 @@ class Prepared:
         )
         try:
             statevector.sample(
-                self.compiled, row, seed, first, sampled, self._engine.memory_bytes, stopped
+                self._by(chosen), row, seed, first, sampled, self._engine.memory_bytes, stopped
             )
         finally:
             found = left & ~sampled.left
@@ -273,7 +299,7 @@ class Prepared:
             if exact is not None:
                 return *exact, chosen
             chosen = self._choice("trajectories", "the program's paths are too many to follow all")
-        arguments = self.compiled, observable, row, seed
+        arguments = self._by(chosen), observable, row, seed
         if self.compiled.quiet:
             found = statevector.mean(*arguments, 0, room, part.stopped)
             if found is not None:

@@ -39,6 +39,7 @@ class Code(NamedTuple):
             matrices.
         rates: float64 ``(num_qubits, 3)``: decay, dephasing and leakage per nanosecond.
         noisy: int64 ``(1,)``, whether anything goes wrong while time passes.
+        tableau: int64 ``(1,)``, whether states are tableaux and not amplitudes.
     """
 
     op: Ints
@@ -66,6 +67,7 @@ class Code(NamedTuple):
     kraus: NDArray[np.complex128]
     rates: Floats
     noisy: Ints
+    tableau: Ints
 
 
 #: A frame: one path, from where it is to where it ends. Its shots are ``order[lo:hi]``, of which
@@ -86,7 +88,8 @@ class Stack(NamedTuple):
 
     Attributes:
         frames: ``FRAME`` ``(f,)``.
-        psi: complex128 ``(f, amplitudes)``.
+        psi, words: complex128 ``(f, amplitudes)``, and the same memory as uint64: of a state its
+            amplitudes or its tableau.
         ints, floats: int64 and float64 ``(f, cells)``, the same memory.
         bits: uint8 ``(f, clbits)``.
         free, began, ended: float64 ``(f, qubits)``, nanoseconds: when a qubit can be used again,
@@ -98,6 +101,7 @@ class Stack(NamedTuple):
 
     frames: Any
     psi: NDArray[np.complex128]
+    words: NDArray[np.uint64]
     ints: Ints
     floats: Floats
     bits: NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""Programs with classical control on state vectors: sampling, and means of observables."""
+"""Programs with classical control on state vectors or tableaux: samples and means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from openqse.errors import NotSupported
 from openqse.program.machine import MAX_STEPS
 from openqse.program.observable import PauliSum
-from openqse_emulator.dynamic import draws, records
+from openqse_emulator.dynamic import draws, records, tableau
 from openqse_emulator.dynamic.codes import (
     DONE,
     FAILED,
@@ -157,10 +157,16 @@ def _follow(
     angles = compiled.angles(parameters[np.newaxis])[0]
     shots = _shots(seed, first_shot, order)
     draws.begin(shots)
-    active = min(_ACTIVE, compiled.circuit.num_qubits)
+    n = compiled.circuit.num_qubits
+    active = min(_ACTIVE, n)
+    if code.tableau[0]:
+        active = (tableau.amplitudes(n) - 1).bit_length()
     stack = _stack(compiled, _FRAMES + 2 * len(order).bit_length(), active + 2)
     frame = stack.frames[0]
     frame["hi"] = frame["hit"] = len(order)
+    if code.tableau[0]:
+        frame["active"] = active
+        tableau.begin(stack.words[0], n)
     draws.lowest(shots, frame)
     control = records.Control(mode, MAX_STEPS, compiled.circuit.num_outputs, np.zeros(3, np.int64))
     while True:
@@ -189,9 +195,11 @@ def _stack(compiled: Compiled, frames: int, active: int) -> records.Stack:
     circuit = compiled.circuit
     n = circuit.num_qubits
     ints = np.zeros((frames, len(circuit.cells)), dtype=np.int64)
+    psi = np.empty((frames, 1 << active), dtype=np.complex128)
     stack = records.Stack(
         frames=np.zeros(frames, dtype=FRAME),
-        psi=np.empty((frames, 1 << active), dtype=np.complex128),
+        psi=psi,
+        words=psi.view(np.uint64),
         ints=ints,
         floats=ints.view(np.float64),
         bits=np.zeros((frames, circuit.num_clbits), dtype=np.uint8),

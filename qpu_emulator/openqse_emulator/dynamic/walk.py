@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from openqse_emulator.dynamic import dense, draws
+from openqse_emulator.dynamic import dense, draws, tableau
 from openqse_emulator.dynamic.codes import (
     BOX_OVERRUN,
     DONE,
@@ -30,6 +30,7 @@ from openqse_emulator.dynamic.codes import (
     MORE_AMPLITUDES,
     MORE_FRAMES,
     NOT_A_DURATION,
+    NOT_CLIFFORD,
     NOT_FINITE,
     ONE,
     PAUSED,
@@ -93,7 +94,7 @@ def walk(
             top = _relax(code, stack, shots, top, qubit, (step - 1) % 3)
         elif step == 3 * width + 1:
             if code.op[pc] == HALT:
-                _read(stack, found, control, top)
+                _read(code, stack, found, control, top)
                 top -= 1
                 continue
             top = _operate(code, angles, stack, shots, control, top)
@@ -270,17 +271,21 @@ def _finish(stack: Any, shots: Any, found: Any, control: Any, top: int) -> None:
 
 
 @kernel
-def _read(stack: Any, found: Any, control: Any, top: int) -> None:
+def _read(code: Any, stack: Any, found: Any, control: Any, top: int) -> None:
     """Adds the expectation at the end of a path."""
     frame, psi, where = stack.frames[top], stack.psi[top], stack.where[top]
     weight = frame.weight if control.mode == EXACT else np.float64(frame.hi - frame.lo)
+    norm = 1.0 if code.tableau[0] else dense.norm(psi, frame.active)
     value = 0.0
     for term in range(len(found.coefficients)):
-        value += found.coefficients[term] * dense.expectation(
-            psi, frame.active, where, found.paulis[term]
-        )
+        paulis = found.paulis[term]
+        if code.tableau[0]:
+            one = tableau.expectation(stack.words[top], len(where), where, paulis)
+        else:
+            one = dense.expectation(psi, frame.active, where, paulis)
+        value += found.coefficients[term] * one
     found.sums[0] += weight
-    found.sums[1] += weight * value / dense.norm(psi, frame.active)
+    found.sums[1] += weight * value / norm
     found.sums[2] += weight * stack.free[top].max()
     found.paths[0] += 1
 
@@ -384,13 +389,12 @@ def _relax(code: Any, stack: Any, shots: Any, top: int, qubit: int, what: int) -
             draws.spare(shots, frame, at)
             continue
         to = _part(stack, shots, top, at)
-        part, own, places = stack.frames[to], stack.psi[to], stack.where[to]
         if what == 1:
-            dense.pauli(own, part.active, places, qubit, 3)
+            _strike(code, stack, to, qubit, 3)
         else:
             if bit >= 0:
-                part.active = dense.collapse(own, part.active, places, qubit, 1 - kind)
-            places[qubit] = ZERO if what == 0 else ONE
+                _find(code, stack, to, qubit, 1 - kind)
+            stack.where[to, qubit] = ZERO if what == 0 else ONE
             stack.leaked[to, qubit] = what == 2
         return to
     if what == 0 and bit >= 0:
@@ -427,12 +431,54 @@ def _operate(code: Any, angles: Any, stack: Any, shots: Any, control: Any, top: 
             if not (math.isfinite(x) and math.isfinite(y) and math.isfinite(z)):
                 _fail(control, NOT_FINITE, pc)
                 return top
-        frame.active = dense.gate(
-            op, code.controls[pc], qubits, stack.psi[top], frame.active, stack.where[top], x, y, z
-        )
+        if not _apply(code, stack, top, qubits, x, y, z):
+            _fail(control, NOT_CLIFFORD, pc)
+            return top
     _leave(code, stack, top)
     frame.step += 1
     return top
+
+
+@kernel
+def _apply(code: Any, stack: Any, top: int, qubits: Any, x: float, y: float, z: float) -> Any:
+    """Applies the gate that comes next; returns whether that can be."""
+    frame, where = stack.frames[top], stack.where[top]
+    op, controls = code.op[frame.pc], code.controls[frame.pc]
+    if code.tableau[0]:
+        n = len(where)
+        return tableau.gate(op, controls, qubits, stack.words[top], n, where, x, y, z)
+    psi = stack.psi[top]
+    frame.active = dense.gate(op, controls, qubits, psi, frame.active, where, x, y, z)
+    return True
+
+
+@kernel
+def _weigh(code: Any, stack: Any, top: int, qubit: int) -> Any:
+    """How much of the state has an active qubit at 0, and at 1."""
+    where = stack.where[top]
+    if code.tableau[0]:
+        return tableau.weigh(stack.words[top], len(where), qubit)
+    return dense.weigh(stack.psi[top], stack.frames[top].active, where[qubit])
+
+
+@kernel
+def _find(code: Any, stack: Any, top: int, qubit: int, value: int) -> None:
+    """An active qubit is found to have a value."""
+    frame, where = stack.frames[top], stack.where[top]
+    if code.tableau[0]:
+        tableau.collapse(stack.words[top], len(where), where, qubit, value)
+    else:
+        frame.active = dense.collapse(stack.psi[top], frame.active, where, qubit, value)
+
+
+@kernel
+def _strike(code: Any, stack: Any, top: int, qubit: int, which: int) -> None:
+    """A Pauli error: X, Y or Z (1, 2, 3) on a qubit."""
+    where = stack.where[top]
+    if code.tableau[0] and where[qubit] >= 0:
+        tableau.pauli(stack.words[top], len(where), qubit, which)
+    else:
+        dense.pauli(stack.psi[top], stack.frames[top].active, where, qubit, which)
 
 
 @kernel
@@ -453,8 +499,8 @@ def _leave(code: Any, stack: Any, top: int) -> None:
 @kernel
 def _collapse(code: Any, stack: Any, shots: Any, control: Any, top: int, qubit: int) -> Any:
     """Parts a frame by what a measurement finds."""
-    frame, psi = stack.frames[top], stack.psi[top]
-    zero, one = dense.weigh(psi, frame.active, stack.where[top, qubit])
+    frame = stack.frames[top]
+    zero, one = _weigh(code, stack, top, qubit)
     sums = np.empty(1)
     sums[0] = zero / (zero + one)
     to, value = top, -1
@@ -471,7 +517,7 @@ def _collapse(code: Any, stack: Any, shots: Any, control: Any, top: int, qubit: 
             frame.weight *= sums[0]
         else:
             to = _both(stack, top, sums[0])
-            stack.frames[top].active = dense.collapse(psi, frame.active, stack.where[top], qubit, 0)
+            _find(code, stack, top, qubit, 0)
             _leave(code, stack, top)
             frame.step += 1
     if value < 0:
@@ -482,8 +528,7 @@ def _collapse(code: Any, stack: Any, shots: Any, control: Any, top: int, qubit: 
     else:
         stack.frames[to].step += 1
         stack.frames[to].chosen = 0
-    part = stack.frames[to]
-    part.active = dense.collapse(stack.psi[to], part.active, stack.where[to], qubit, value)
+    _find(code, stack, to, qubit, value)
     _leave(code, stack, to)
     return to
 
@@ -566,11 +611,10 @@ def _err(code: Any, stack: Any, shots: Any, top: int, row: int) -> Any:
             draws.spare(shots, frame, at)
             continue
         to = _part(stack, shots, top, at)
-        psi, active, places = stack.psi[to], stack.frames[to].active, stack.where[to]
         if on_one:
-            dense.pauli(psi, active, places, one, on_one)
+            _strike(code, stack, to, one, on_one)
         if on_other:
-            dense.pauli(psi, active, places, other, on_other)
+            _strike(code, stack, to, other, on_other)
         return to
     frame.chosen = 0
     frame.step += 1

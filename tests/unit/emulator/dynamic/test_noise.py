@@ -52,12 +52,15 @@ KINDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def assert_same(circuit: Circuit, noisy: NoiseModel, shots: int, seed: int) -> None:
+def assert_same(
+    circuit: Circuit, noisy: NoiseModel, shots: int, seed: int, *, tableau: bool = False
+) -> None:
     """Samples and their times follow the exact joint distribution of both."""
     program = compiled(circuit, noisy)
     exact = density.distribution(program, noisy, np.zeros(0), ROOM, never)
     sampled = statevector.Sampled.none(program, shots)
-    statevector.sample(program, np.zeros(0), (seed, 0), 0, sampled, ROOM, never)
+    engine = program.stabilizer if tableau else program
+    statevector.sample(engine, np.zeros(0), (seed, 0), 0, sampled, ROOM, never)
     rows = {
         (row.tobytes(), end): i
         for i, (row, end) in enumerate(zip(exact.memory, exact.ends.tolist(), strict=True))
