@@ -16,6 +16,7 @@ kernel may return and go on later:
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,12 @@ from openqse_emulator.dynamic.machine import advance
 from openqse_emulator.dynamic.records import EXACT, SAMPLE
 from openqse_emulator.statevector.compiled import kernel
 
+_inlined = partial(kernel, inlined=True)
+
 #: Amplitudes that a kernel works on before it returns: some milliseconds.
 _BUDGET = 1 << 21
+#: What a step costs beside, in amplitudes.
+_STEP = 256
 #: Paths less probable are not followed.
 _IMPOSSIBLE = 1e-14
 _MEASURE, _RESET, _BARRIER, _DELAY, _BOX, _END_BOX = 32, 33, 34, 35, 36, 37
@@ -78,7 +83,7 @@ def walk(
             return MORE_FRAMES
         if 4 << frame.active > stack.psi.shape[1]:
             return MORE_AMPLITUDES
-        work += 4 + (1 << frame.active)
+        work += _STEP + (1 << frame.active)
         step, pc = frame.step, frame.pc
         if step == 0:
             top = _begin(code, angles, parameters, stack, shots, found, control, top)
@@ -112,7 +117,7 @@ def walk(
     return DONE
 
 
-@kernel
+@_inlined
 def copy(stack: Any, top: int) -> None:
     """Puts a copy of the top frame on the stack."""
     to = top + 1
@@ -129,7 +134,7 @@ def copy(stack: Any, top: int) -> None:
     stack.boxes[to] = stack.boxes[top]
 
 
-@kernel
+@_inlined
 def _part(stack: Any, shots: Any, top: int, at: int) -> Any:
     """Gives the shots from ``at`` on a frame of their own; the frame itself, if it is all of them.
 
@@ -154,13 +159,13 @@ def _part(stack: Any, shots: Any, top: int, at: int) -> Any:
     return to
 
 
-@kernel
+@_inlined
 def _fail(control: Any, wrong: int, pc: int) -> None:
     control.state[1] = wrong
     control.state[2] = pc
 
 
-@kernel
+@_inlined
 def value_of(code: Any, angles: Any, floats: Any, i: int) -> Any:
     """The value of an angle on this path."""
     value = angles[i]
@@ -169,7 +174,7 @@ def value_of(code: Any, angles: Any, floats: Any, i: int) -> Any:
     return value
 
 
-@kernel
+@_inlined
 def _begin(
     code: Any,
     angles: Any,
@@ -358,7 +363,7 @@ def _draw_basis_states(psi: Any, frame: Any, shots: Any, seen: int) -> None:
     frame.chosen = 1
 
 
-@kernel
+@_inlined
 def _relax(code: Any, stack: Any, shots: Any, top: int, qubit: int, what: int) -> Any:
     """Decay, dephasing or leakage (0, 1, 2) of a qubit since its last operation."""
     frame, psi, where = stack.frames[top], stack.psi[top], stack.where[top]
@@ -404,7 +409,7 @@ def _relax(code: Any, stack: Any, shots: Any, top: int, qubit: int, what: int) -
     return top
 
 
-@kernel
+@_inlined
 def _operate(code: Any, angles: Any, stack: Any, shots: Any, control: Any, top: int) -> Any:
     """The operation itself."""
     frame = stack.frames[top]
@@ -439,7 +444,7 @@ def _operate(code: Any, angles: Any, stack: Any, shots: Any, control: Any, top: 
     return top
 
 
-@kernel
+@_inlined
 def _apply(code: Any, stack: Any, top: int, qubits: Any, x: float, y: float, z: float) -> Any:
     """Applies the gate that comes next; returns whether that can be."""
     frame, where = stack.frames[top], stack.where[top]
@@ -452,7 +457,7 @@ def _apply(code: Any, stack: Any, top: int, qubits: Any, x: float, y: float, z: 
     return True
 
 
-@kernel
+@_inlined
 def _weigh(code: Any, stack: Any, top: int, qubit: int) -> Any:
     """How much of the state has an active qubit at 0, and at 1."""
     where = stack.where[top]
@@ -461,7 +466,7 @@ def _weigh(code: Any, stack: Any, top: int, qubit: int) -> Any:
     return dense.weigh(stack.psi[top], stack.frames[top].active, where[qubit])
 
 
-@kernel
+@_inlined
 def _find(code: Any, stack: Any, top: int, qubit: int, value: int) -> None:
     """An active qubit is found to have a value."""
     frame, where = stack.frames[top], stack.where[top]
@@ -471,7 +476,7 @@ def _find(code: Any, stack: Any, top: int, qubit: int, value: int) -> None:
         frame.active = dense.collapse(stack.psi[top], frame.active, where, qubit, value)
 
 
-@kernel
+@_inlined
 def _strike(code: Any, stack: Any, top: int, qubit: int, which: int) -> None:
     """A Pauli error: X, Y or Z (1, 2, 3) on a qubit."""
     where = stack.where[top]
@@ -481,7 +486,7 @@ def _strike(code: Any, stack: Any, top: int, qubit: int, which: int) -> None:
         dense.pauli(stack.psi[top], stack.frames[top].active, where, qubit, which)
 
 
-@kernel
+@_inlined
 def _leave(code: Any, stack: Any, top: int) -> None:
     """Notes when an operation's qubits were touched; one that is reset is 0."""
     frame = stack.frames[top]
@@ -496,7 +501,7 @@ def _leave(code: Any, stack: Any, top: int) -> None:
             stack.leaked[top, q] = 0
 
 
-@kernel
+@_inlined
 def _collapse(code: Any, stack: Any, shots: Any, control: Any, top: int, qubit: int) -> Any:
     """Parts a frame by what a measurement finds."""
     frame = stack.frames[top]
@@ -542,7 +547,7 @@ def _both(stack: Any, top: int, first: float) -> Any:
     return top + 1
 
 
-@kernel
+@_inlined
 def _write(code: Any, stack: Any, shots: Any, control: Any, top: int) -> Any:
     """Writes the bit of a measurement, for some shots the wrong one."""
     frame = stack.frames[top]
@@ -577,14 +582,14 @@ def _write(code: Any, stack: Any, shots: Any, control: Any, top: int) -> Any:
     return top
 
 
-@kernel
+@_inlined
 def _next(frame: Any) -> None:
     frame.pc += 1
     frame.step = 0
     frame.chosen = 0
 
 
-@kernel
+@_inlined
 def _err(code: Any, stack: Any, shots: Any, top: int, row: int) -> Any:
     """An error of a gate."""
     frame = stack.frames[top]
