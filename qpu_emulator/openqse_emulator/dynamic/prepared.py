@@ -17,10 +17,10 @@ from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
 from openqse_emulator import stabilizer, timing
 from openqse_emulator.choice import Choice
-from openqse_emulator.dynamic import density, statevector
+from openqse_emulator.dynamic import density, paths
 from openqse_emulator.dynamic.compile import Compiled, compiled
 from openqse_emulator.dynamic.longest import longest_ns
-from openqse_emulator.dynamic.statevector import Sampled
+from openqse_emulator.dynamic.paths import Sampled
 from openqse_emulator.kept import LIMIT, Kept, Shots
 from openqse_emulator.noise import NoiseModel
 from openqse_emulator.profile import Engine, Method
@@ -154,7 +154,7 @@ class Prepared:
     def _choice(self, method: Method, reason: str) -> Choice:
         if method == "density":
             return Choice(method, reason, 32 << 2 * self.circuit.num_qubits)
-        return Choice(method, reason, statevector.stack_bytes(self.compiled, 8, 12))
+        return Choice(method, reason, paths.stack_bytes(self.compiled, 8, 12))
 
     # --- samples ---------------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ class Prepared:
         """Samples the program; the QPU time is that of each shot's own path.
 
         Raises:
-            As ``choose``, ``statevector.sample`` and ``density.distribution`` do.
+            As ``choose``, ``paths.sample`` and ``density.distribution`` do.
         """
         chosen = self.choose(part.of_shots)
         sets, _ = parameter_sets(part.parameters, self.circuit.parameters)
@@ -195,7 +195,7 @@ class Prepared:
             self._each(len(sets), job, part.stopped)
         ends = np.ascontiguousarray(memory[..., width:]).view(np.int64)
         taken = int(ends.sum()) + ends.size * self.around_ns
-        return Samples(np.ascontiguousarray(memory[..., :width]), taken, _text(chosen))
+        return Samples(np.ascontiguousarray(memory[..., :width]), taken, chosen.text)
 
     def _each(self, count: int, job: _Job, stopped: Stopped) -> None:
         """Has threads do a job for every set; the caller's asks whether to stop."""
@@ -250,7 +250,7 @@ class Prepared:
             np.zeros((len(memory), width), np.uint8), np.zeros(len(memory), np.int64), left.copy()
         )
         try:
-            statevector.sample(
+            paths.sample(
                 self._by(chosen), row, seed, first, sampled, self._engine.memory_bytes, stopped
             )
         finally:
@@ -269,7 +269,7 @@ class Prepared:
         what the program does.
 
         Raises:
-            As ``choose``, ``statevector.mean`` and ``density.mean`` do.
+            As ``choose``, ``paths.mean`` and ``density.mean`` do.
         """
         chosen = self.choose(None)
         shots = self._model.profile.expectation_shots
@@ -279,7 +279,7 @@ class Prepared:
         for i, row in enumerate(sets):
             values[i], ns, chosen = self._mean(chosen, observable, part, i, row, shots)
             taken += groups * shots * (self.around_ns + ns + self._measured_ns)
-        return Expectations(values, round(taken), _text(chosen))
+        return Expectations(values, round(taken), chosen.text)
 
     def _mean(
         self,
@@ -301,19 +301,15 @@ class Prepared:
             chosen = self._choice("trajectories", "the program's paths are too many to follow all")
         arguments = self._by(chosen), observable, row, seed
         if self.compiled.quiet:
-            found = statevector.mean(*arguments, 0, room, part.stopped)
+            found = paths.mean(*arguments, 0, room, part.stopped)
             if found is not None:
                 return found.value, found.ns, chosen
-        found = statevector.mean(*arguments, shots, room, part.stopped)
+        found = paths.mean(*arguments, shots, room, part.stopped)
         assert found is not None
         reason = f"the mean of {shots} shots, as its paths are too many to follow all"
         if self.compiled.quiet:
-            chosen = Choice(chosen.method, reason, chosen.bytes)
+            chosen = Choice(chosen.method, reason, chosen.bytes, exact=False)
         return found.value, found.ns, chosen
 
 
 _Job = Callable[[int, Stopped], None]
-
-
-def _text(chosen: Choice) -> str:
-    return f"{chosen.method}: {chosen.reason}"

@@ -10,7 +10,7 @@ from program.reference import distribution
 
 from openqse.program.circuit import Circuit
 from openqse_emulator import profile
-from openqse_emulator.dynamic import density, statevector
+from openqse_emulator.dynamic import density, paths
 from openqse_emulator.dynamic.compile import compiled
 from openqse_emulator.noise import NoiseModel
 
@@ -23,8 +23,8 @@ ROOM = 2**30
 
 def sampled(circuit: Circuit, shots: int, seed: int = 1) -> NDArray[np.uint8]:
     program = compiled(circuit, QUIET)
-    found = statevector.Sampled.none(program, shots)
-    statevector.sample(program, np.zeros(0), (seed, 0), 0, found, ROOM, never)
+    found = paths.Sampled.none(program, shots)
+    paths.sample(program, np.zeros(0), (seed, 0), 0, found, ROOM, never)
     assert not found.left.any()
     return found.memory
 

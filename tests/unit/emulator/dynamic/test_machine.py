@@ -16,7 +16,7 @@ from openqse.program.circuit import Circuit
 from openqse.program.gates import OPERANDS, Op
 from openqse.program.machine import MAX_STEPS, Machine
 from openqse_emulator import profile
-from openqse_emulator.dynamic import statevector
+from openqse_emulator.dynamic import paths
 from openqse_emulator.dynamic.codes import FINE
 from openqse_emulator.dynamic.compile import compiled
 from openqse_emulator.dynamic.failures import failure
@@ -52,7 +52,7 @@ def outcome(circuit: Circuit, parameters: tuple[float, ...] = ()) -> tuple[Any, 
 def computed(circuit: Circuit, parameters: tuple[float, ...] = ()) -> tuple[Any, ...]:
     """The same of the compiled one."""
     program = compiled(circuit, QUIET)
-    stack = statevector._stack(program, 1, 1)
+    stack = paths._stack(program, 1, 1)
     pc, steps, wrong, _ = advance(
         program.code, np.array(parameters), stack.ints[0], stack.floats[0], stack.bits[0], 0, 0,
         MAX_STEPS,
@@ -144,8 +144,8 @@ def test_programs_give_the_same(circuit: Circuit, value: float) -> None:
 
 def run(builder: CircuitBuilder) -> None:
     program = compiled(builder.build(), QUIET)
-    found = statevector.Sampled.none(program, 10)
-    statevector.sample(program, np.zeros(0), (1, 0), 0, found, 2**30, never)
+    found = paths.Sampled.none(program, 10)
+    paths.sample(program, np.zeros(0), (1, 0), 0, found, 2**30, never)
 
 
 def test_a_loop_without_end_is_a_typed_error() -> None:

@@ -15,7 +15,7 @@ from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
 from openqse_emulator import density as plain_density
 from openqse_emulator import noise, timing
-from openqse_emulator.dynamic import density, statevector
+from openqse_emulator.dynamic import density, paths
 from openqse_emulator.dynamic.compile import compiled
 from openqse_emulator.noise import NoiseModel
 
@@ -58,9 +58,9 @@ def assert_same(
     """Samples and their times follow the exact joint distribution of both."""
     program = compiled(circuit, noisy)
     exact = density.distribution(program, noisy, np.zeros(0), ROOM, never)
-    sampled = statevector.Sampled.none(program, shots)
+    sampled = paths.Sampled.none(program, shots)
     engine = program.stabilizer if tableau else program
-    statevector.sample(engine, np.zeros(0), (seed, 0), 0, sampled, ROOM, never)
+    paths.sample(engine, np.zeros(0), (seed, 0), 0, sampled, ROOM, never)
     rows = {
         (row.tobytes(), end): i
         for i, (row, end) in enumerate(zip(exact.memory, exact.ends.tolist(), strict=True))
@@ -140,12 +140,12 @@ def test_means_of_trajectories_are_those_of_density_matrices(
     program = compiled(circuit, noisy)
     observable = random_observable(circuit.num_qubits, 3, np.random.default_rng(seed))
     value, ns = density.mean(program, noisy, observable, np.zeros(0), ROOM, never)
-    found = statevector.mean(program, observable, np.zeros(0), (seed, 0), 4000, ROOM, never)
+    found = paths.mean(program, observable, np.zeros(0), (seed, 0), 4000, ROOM, never)
     assert found is not None
     spread = np.abs(observable.coefficients).sum()
     assert found.value == pytest.approx(value, abs=6 * spread / np.sqrt(4000) + 1e-9)
     if program.quiet:
-        all_paths = statevector.mean(program, observable, np.zeros(0), (0, 0), 0, ROOM, never)
+        all_paths = paths.mean(program, observable, np.zeros(0), (0, 0), 0, ROOM, never)
         assert all_paths is not None
         assert all_paths.value == pytest.approx(value, abs=1e-9)
         assert all_paths.ns == pytest.approx(ns)
@@ -158,6 +158,6 @@ def test_a_gate_that_is_left_out_of_a_branch_makes_no_error_there() -> None:
         b.append(Op.Y, (1,))
     circuit = b.measure(1, 1).build()
     program = compiled(circuit, noisy)
-    found = statevector.Sampled.none(program, 1000)
-    statevector.sample(program, np.zeros(0), (1, 0), 0, found, ROOM, never)
+    found = paths.Sampled.none(program, 1000)
+    paths.sample(program, np.zeros(0), (1, 0), 0, found, ROOM, never)
     assert set(found.memory[:, 0].tolist()) == {0b00, 0b01}  # the error undoes the Y

@@ -15,7 +15,7 @@ from openqse.program.builder import CircuitBuilder
 from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
 from openqse_emulator import profile, stabilizer
-from openqse_emulator.dynamic import density, statevector
+from openqse_emulator.dynamic import density, paths
 from openqse_emulator.dynamic.compile import compiled
 from openqse_emulator.noise import NoiseModel
 
@@ -29,10 +29,10 @@ ROOM = 2**30
 NOTHING = np.zeros(0)
 
 
-def sampled(circuit: Circuit, noisy: NoiseModel, shots: int, seed: int = 1) -> statevector.Sampled:
+def sampled(circuit: Circuit, noisy: NoiseModel, shots: int, seed: int = 1) -> paths.Sampled:
     program = compiled(circuit, noisy).stabilizer
-    found = statevector.Sampled.none(program, shots)
-    statevector.sample(program, NOTHING, (seed, 0), 0, found, ROOM, never)
+    found = paths.Sampled.none(program, shots)
+    paths.sample(program, NOTHING, (seed, 0), 0, found, ROOM, never)
     assert not found.left.any()
     return found
 
@@ -50,8 +50,8 @@ def test_means_on_tableaux_are_those_of_state_vectors(circuit: Circuit, seed: in
     observable = random_observable(circuit.num_qubits, 6, np.random.default_rng(seed))
     program = compiled(circuit, QUIET)
     arguments = observable, NOTHING, (0, 0), 0, ROOM, never
-    found = statevector.mean(program.stabilizer, *arguments)
-    expected = statevector.mean(program, *arguments)
+    found = paths.mean(program.stabilizer, *arguments)
+    expected = paths.mean(program, *arguments)
     assert found is not None
     assert expected is not None
     assert found.value == pytest.approx(expected.value, abs=1e-9)
@@ -81,13 +81,13 @@ def test_gates_at_quarter_turns_are_right_or_refused(op: Op, controls: int, quar
     for seed in range(4):
         observable = random_observable(4, 40, np.random.default_rng(seed))
         arguments = observable, NOTHING, (0, 0), 0, ROOM, never
-        expected = statevector.mean(program, *arguments)
+        expected = paths.mean(program, *arguments)
         assert expected is not None
         if controls == 1 and not stabilizer.is_clifford(circuit, circuit.bind()[0]):
             with pytest.raises(NotSupported, match="not a Clifford gate"):
-                statevector.mean(program.stabilizer, *arguments)
+                paths.mean(program.stabilizer, *arguments)
             continue
-        found = statevector.mean(program.stabilizer, *arguments)
+        found = paths.mean(program.stabilizer, *arguments)
         assert found is not None
         assert found.value == pytest.approx(expected.value, abs=1e-9)
 

@@ -1,4 +1,4 @@
-"""Programs with classical control on state vectors or tableaux: samples and means."""
+"""Paths through programs with classical control, on amplitudes or tableaux: samples and means."""
 
 from __future__ import annotations
 
@@ -154,6 +154,7 @@ def _follow(
 ) -> None:
     """Walks until all paths have ended, or enough have."""
     code = compiled.code if mode == SAMPLE else compiled.observed
+    parameters = np.array(parameters, dtype=np.float64)  # for kernels, of one type however it came
     angles = compiled.angles(parameters[np.newaxis])[0]
     shots = _shots(seed, first_shot, order)
     draws.begin(shots)
