@@ -251,7 +251,7 @@ class Expressions3(Parser):
             body = self.block()
             self.take(")")
             return DurationOf(at, body)
-        if word in RESERVED:
+        if word in RESERVED and word != "pow":  # a function as well
             raise self.unexpected()
         lexer.advance()
         if not self.taken("("):

@@ -104,6 +104,8 @@ def test_qiskit_reads_a_portable_text() -> None:
     built = circuit.build()
     theirs = qiskit.qasm3.loads(dumps(built, portable=True).replace("3.1", "3.0"))
     assert same_up_to_phase(qiskit.quantum_info.Operator(theirs).data, unitary(built))
+
+
 def test_registers_keep_their_names_where_they_can() -> None:
     builder = CircuitBuilder(2)
     m, x = builder.register("m", 2), builder.register("x", 1)
