@@ -10,7 +10,16 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from openqse.device import Calibration, Capabilities, DeviceStatus, Expectations, Samples
+from openqse.device import (
+    READY,
+    Calibration,
+    Capabilities,
+    DeviceStatus,
+    Expectations,
+    Operation,
+    Samples,
+    ThreadDevice,
+)
 from openqse.errors import ArgumentError, DeviceError, NotSupported, TaskCancelled
 from openqse.program.circuit import FORMAT, FORMAT_1, Circuit
 from openqse.program.observable import PauliSum
@@ -19,6 +28,7 @@ from openqse.program.straight import straightened
 from openqse_emulator import density, noise, stabilizer, timing
 from openqse_emulator import profile as profiles
 from openqse_emulator.choice import Choice, Task
+from openqse_emulator.dynamic import prepared as dynamic
 from openqse_emulator.kept import LIMIT, Kept, Shots
 from openqse_emulator.noise import NoiseModel
 from openqse_emulator.prepared import Prepared
@@ -63,7 +73,7 @@ class _Slice:
         return self.chosen.method == "statevector" and not self.prepared.dense.program.collapses
 
     def alike(self, count: int) -> bool:
-        """Whether so many shots meet all states that any does, so that all take as long as they."""
+        """Whether so many shots visit every state that more would, so that more take no longer."""
         if self.chosen.method == "trajectories":
             return False
         outcomes = 1 << self.prepared.dense.program.collapses
@@ -71,7 +81,7 @@ class _Slice:
 
 
 class Emulator:
-    """A ``Device`` that computes what its profile's hardware would sample.
+    """A ``Blocking`` driver that computes what its profile's hardware would sample.
 
     Any gate of the circuit form acts on any qubits under any number of controls.
     """
@@ -90,18 +100,18 @@ class Emulator:
         errors["kraus"] = sorted(errors["kraus"])  # complex numbers do not travel
         self._capabilities = Capabilities(
             num_qubits=profile.max_qubits,
-            native_gates=profile.native_gates,
             formats=(FORMAT, FORMAT_1),
             max_shots=profile.max_shots,
             dynamic_circuits=True,
             expectation=True,
+            seeds=True,
             slices=True,
-            timing={name: ns * 1e-9 for name, ns in durations.items()},
         )
         self._calibration = Calibration(
             id=sha256(repr(_figures(profile)).encode()).hexdigest()[:16],
             values={
                 "profile": profile.name,
+                "native_gates": list(profile.native_gates),
                 "durations_ns": durations,
                 "noise": errors,
             },
@@ -111,7 +121,7 @@ class Emulator:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def prepare(self, program: Program | Circuit) -> Prepared:
+    def prepare(self, program: Program | Circuit) -> Prepared | dynamic.Prepared:
         """Checks a program.
 
         Args:
@@ -135,8 +145,10 @@ class Emulator:
                 max_qubits=most,
             )
         straight = straightened(program)
-        if straight is None:
-            raise NotSupported("control flow that depends on outcomes", layer="device")
+        if straight is None or timing.timed_by_parameters(straight.circuit):
+            controlled = dynamic.Prepared(program, self._model, self._settings, self._engine.team)
+            controlled.choose(None)
+            return controlled
         prepared = Prepared(straight, self._model, self._engine)
         if not program.parameters:  # otherwise what it takes is known with its parameters
             angles = prepared.bind(None)
@@ -154,7 +166,7 @@ class Emulator:
 
     def run(
         self,
-        prepared: Prepared,
+        prepared: Prepared | dynamic.Prepared,
         parameters: NDArray[np.float64],
         shots: int,
         seed: int | None,
@@ -197,6 +209,11 @@ class Emulator:
                 max_shots=self._profile.max_shots,
             )
         seed = self._seed(seed)
+        if isinstance(prepared, dynamic.Prepared):
+            asked = dynamic.Part(parameters, seed, first_set, stopped, shots, first_shot, of_shots)
+            samples = prepared.run(asked, self._kept)
+            self._take(samples.qpu_time_ns, began, stopped)
+            return samples
         angles = prepared.bind(parameters)
         chosen = self._choose(prepared, angles, of_shots)
         part = _Slice(prepared, chosen, angles, seed, first_set, first_shot, of_shots, stopped)
@@ -209,7 +226,7 @@ class Emulator:
             raise _out_of_memory(chosen) from error
         taken = self.estimate(prepared, shots, len(angles))
         self._take(taken, began, stopped)
-        return Samples(memory, taken, chosen.text)
+        return Samples(memory, taken, chosen.metadata)
 
     def _take(self, qpu_time_ns: int, began: float, stopped: Stopped) -> None:
         """Waits until a task has taken its QPU time since it began, if the profile asks for that.
@@ -329,7 +346,7 @@ class Emulator:
 
     def expectation(
         self,
-        prepared: Prepared,
+        prepared: Prepared | dynamic.Prepared,
         observable: PauliSum,
         parameters: NDArray[np.float64],
         seed: int | None,
@@ -365,6 +382,11 @@ class Emulator:
                 layer="device",
                 remedy="Give the observable the program's number of qubits",
             )
+        if isinstance(prepared, dynamic.Prepared):
+            asked = dynamic.Part(parameters, self._seed(seed), first_set, stopped)
+            means = prepared.expectation(observable, asked)
+            self._take(means.qpu_time_ns, began, stopped)
+            return means
         angles = prepared.bind(parameters)
         chosen = self._choose(prepared, angles, None)
         part = _Slice(prepared, chosen, angles, self._seed(seed), first_set, 0, 0, stopped)
@@ -375,7 +397,7 @@ class Emulator:
             raise _out_of_memory(chosen) from error
         taken = self.estimate(prepared, 0, len(angles), observable)
         self._take(taken, began, stopped)
-        return Expectations(values, taken, chosen.text)
+        return Expectations(values, taken, chosen.metadata)
 
     def _expect(self, part: _Slice, observable: PauliSum) -> NDArray[np.float64]:
         prepared, stopped = part.prepared, part.stopped
@@ -407,7 +429,11 @@ class Emulator:
         ])  # fmt: skip
 
     def estimate(
-        self, prepared: Prepared, shots: int, sets: int, observable: PauliSum | None = None
+        self,
+        prepared: Prepared | dynamic.Prepared,
+        shots: int,
+        sets: int,
+        observable: PauliSum | None = None,
     ) -> int:
         """The QPU time that ``run`` or ``expectation`` charges, nanoseconds; as in the contract."""
         if observable is None:
@@ -427,7 +453,8 @@ class Emulator:
         return self._calibration
 
     def status(self) -> DeviceStatus:
-        return DeviceStatus(True) if self._online else DeviceStatus(False, "closed")
+        """Ready until it is closed."""
+        return READY if self._online else DeviceStatus(Operation.OFFLINE, False, "closed")
 
     def close(self) -> None:
         """Ends the threads and frees what is kept between runs."""
@@ -436,7 +463,12 @@ class Emulator:
         self._engine.close()
 
 
-def create(profile: str | None = None) -> Emulator:
+def create(profile: str | None = None) -> ThreadDevice[Prepared | dynamic.Prepared]:
+    """The emulator as a device; as ``make``."""
+    return ThreadDevice(make(profile))
+
+
+def make(profile: str | None = None) -> Emulator:
     """The emulator with a profile: a packaged one's name or a TOML file's path (None: the default).
 
     Compiles the kernels, or loads them from numba's cache, so that no task waits for that.

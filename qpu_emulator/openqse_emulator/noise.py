@@ -104,7 +104,7 @@ class NoiseModel:
     def of_time(self, qubit: int, ns: float, idle_ns: float) -> Iterator[Channel]:
         """What happens to a qubit in ``ns`` nanoseconds, during ``idle_ns`` of which it idles."""
         noise = self.profile.noise
-        t1, t2 = _figure(noise.t1_ns, qubit, math.inf), _figure(noise.t2_ns, qubit, math.inf)
+        t1, t2 = figure(noise.t1_ns, qubit, math.inf), figure(noise.t2_ns, qubit, math.inf)
         yield from relaxation(qubit, ns, t1, t2)
         if noise.leakage_per_ns and idle_ns:
             leaks = -math.expm1(-noise.leakage_per_ns * idle_ns)
@@ -232,8 +232,8 @@ def readout_errors(circuit: Circuit, profile: Profile) -> NDArray[np.float64]:
     errors = np.zeros((circuit.num_clbits, 2))
     for op, _, qubits, _, clbit in circuit.operations():
         if op is Op.MEASURE:
-            zero = _figure(noise.zero_as_one, qubits[0], 0.0)
-            errors[clbit] = zero, _figure(noise.one_as_zero, qubits[0], 0.0)
+            zero = figure(noise.zero_as_one, qubits[0], 0.0)
+            errors[clbit] = zero, figure(noise.one_as_zero, qubits[0], 0.0)
     return errors
 
 
@@ -252,5 +252,5 @@ def misread(
     memory[:] = np.packbits(bits ^ flips, axis=1, bitorder="little")
 
 
-def _figure(values: PerQubit, qubit: int, absent: float) -> float:
+def figure(values: PerQubit, qubit: int, absent: float) -> float:
     return values[qubit if len(values) > 1 else 0] if values else absent
