@@ -12,8 +12,8 @@ from openqse.program.angle import Angle
 from openqse.program.gates import Op
 from openqse.program.openqasm import limits
 from openqse.program.openqasm.analysis import names as mentioned
-from openqse.program.openqasm.assignments import Assignments
 from openqse.program.openqasm.dialects import Dialect
+from openqse.program.openqasm.inputs import Inputs
 from openqse.program.openqasm.nodes import (
     Alias,
     Barrier,
@@ -77,7 +77,7 @@ class _NotKept(Exception):
     """A gate has too many steps to be kept, or steps that are not affine in its angles."""
 
 
-class Gates(Assignments):
+class Gates(Inputs):
     """Applies gates, and defines them."""
 
     def __init__(self, sources: Sources, dialect: Dialect) -> None:
