@@ -108,6 +108,11 @@ class Dependence:
         while before != (before := self._amount()):
             self._body(body, False, None)
 
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing in the statements depends on it."""
+        return self._amount() == 0
+
     def _amount(self) -> int:
         return len(self._tainted) + len(self.loops) + len(self.conditions) + self.returns
 

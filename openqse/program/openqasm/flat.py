@@ -15,11 +15,11 @@ from openqse.program.angle import Angle
 from openqse.program.gates import Op
 from openqse.program.openqasm import limits
 from openqse.program.openqasm.gates import DefinedGate, OpaqueGate
+from openqse.program.openqasm.operations import Operations
 from openqse.program.openqasm.parser import Parser
 from openqse.program.openqasm.source import Sources
 from openqse.program.openqasm.steps import Step
 from openqse.program.openqasm.steps import Value as Number
-from openqse.program.openqasm.timing import Timing
 from openqse.program.openqasm.values import Bits, Constant, Qubits
 
 _GAP = r"(?:\s+|//[^\n]*)*"
@@ -46,7 +46,7 @@ class _Call(NamedTuple):
     single: bool
 
 
-class Flat(Timing):
+class Flat(Operations):
     """Reads runs of plain lines."""
 
     def parser(self, sources: Sources, name: str, text: str) -> Parser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ from openqse.program.gates import Op
 from openqse.program.openqasm import limits
 from openqse.program.openqasm.braket import Refused, pragma
 from openqse.program.openqasm.control import Ended, Flow
-from openqse.program.openqasm.dialects import Dialect, choose
+from openqse.program.openqasm.dialects import Dialect, choose, failure
 from openqse.program.openqasm.flat import Flat
-from openqse.program.openqasm.gates import OpaqueGate
 from openqse.program.openqasm.grammar2 import Grammar2
 from openqse.program.openqasm.grammar3 import Grammar3
 from openqse.program.openqasm.lexer import GAP
@@ -30,7 +29,6 @@ from openqse.program.openqasm.nodes import (
     Block,
     Box,
     Calibration,
-    Call,
     Declaration,
     Delay,
     ExpressionStatement,
@@ -45,7 +43,6 @@ from openqse.program.openqasm.nodes import (
     Measure,
     Nop,
     Opaque,
-    Physical,
     Pragma,
     QubitDeclaration,
     Reset,
@@ -56,13 +53,13 @@ from openqse.program.openqasm.nodes import (
     While,
 )
 from openqse.program.openqasm.parser import Parser
+from openqse.program.openqasm.references import Undecided
 from openqse.program.openqasm.source import Sources, counted, shortened
-from openqse.program.openqasm.steps import Gate, Step, is_number
+from openqse.program.openqasm.steps import Gate, is_number
 from openqse.program.openqasm.values import (
     REAL,
     Bits,
     Constant,
-    Qubits,
     Scope,
     Value,
     Variable,
@@ -76,7 +73,6 @@ _CONSTANTS = {
 }
 _VERSION = re.compile(r"OPENQASM[ \t]+(\d+(?:\.\d+)?)\s*;")
 _QELIB1 = re.compile(r"^[ \t]*include\s*[\"']qelib1\.inc[\"']", re.MULTILINE)
-_PHYSICAL = re.compile(r"//[^\n]*|/\*.*?\*/|\$(\d+)", re.DOTALL)
 
 #: Opens the file that an ``include`` names: its text, or None if there is none.
 Opener = Callable[[str], str | None]
@@ -148,7 +144,6 @@ class Reader(Flat):
         self._including: list[str] = []
         self._included: set[str] = set()
         self._characters = 0
-        self._num_physical = 0
         builtin: dict[str, object] = {
             name: Constant(Value(REAL, value)) for name, value in _CONSTANTS.items()
         }
@@ -161,26 +156,6 @@ class Reader(Flat):
 
     def parser(self, sources: Sources, name: str, text: str) -> Parser:
         return (Grammar3 if self.version == 3 else Grammar2)(sources, name, text)
-
-    def count_physical(self, source: str, name: str) -> None:
-        """Finds out how many physical qubits the program names."""
-        if "$" not in source:
-            return
-        for match in _PHYSICAL.finditer(source):
-            if match[1] is None:
-                continue
-            digits = match[1].lstrip("0") or "0"
-            if len(digits) > 9 or int(digits) >= limits.MAX_REGISTER:
-                sources = Sources()
-                sources.add(name, source)
-                raise sources.exceeded(
-                    match.start(),
-                    "MAX_REGISTER",
-                    f"physical qubit {shortened(match[0])}; "
-                    f"qubits are numbered below {limits.MAX_REGISTER}",
-                )
-            self._num_physical = max(self._num_physical, int(digits) + 1)
-        self.num_qubits = self._num_physical
 
     def read_text(self, name: str, text: str, begin: int = 0) -> None:
         """Executes the statements of a text."""
@@ -207,9 +182,21 @@ class Reader(Flat):
         at, self.at = self.at, node.at
         self.spend(1, node.at)
         with self.statement_ends():
-            flow = _RULES[type(node)](self, node)
+            flow = self._attempt(node)
         self.at = at
         return flow if isinstance(flow, Flow) else Flow.NEXT
+
+    def _attempt(self, node: Statement) -> Flow | None:
+        try:
+            return _RULES[type(node)](self, node)
+        except Undecided as undecided:
+            measures = isinstance(node, Assignment) and isinstance(node.value, Measure)
+            gate = isinstance(node, GateCall) and self.is_gate(node.name)
+            if not (measures or gate or isinstance(node, Reset)):
+                raise self.undecided(undecided) from None
+            found = undecided
+        self.choose(node, found, lambda: self._attempt(node))
+        return None
 
     def finish(self) -> Circuit:
         """The circuit of all that was executed."""
@@ -314,6 +301,10 @@ class Reader(Flat):
         self._including.pop()
 
     def _pragma(self, node: Pragma) -> None:
+        message = failure(node.text)
+        if message is not None:
+            self.compute(Op.FAIL, self.stream.message(message))
+            return
         try:
             found = pragma(node.text)
         except Refused as refused:
@@ -336,132 +327,6 @@ class Reader(Flat):
             self.emit(step, node.at)
 
     # Qubits.
-
-    def _declare_qubits(self, node: QubitDeclaration) -> None:
-        if self._num_physical:
-            raise self.unsupported(
-                node.at,
-                "declared qubits beside physical ones",
-                "qubit",
-                "Use either qubit declarations or physical qubits such as $0",
-            )
-        if self.scope is not self.global_scope:
-            raise self.invalid(node.at, "qubits are declared outside of blocks", "qubit")
-        first = self.num_qubits
-        size = 1 if node.size is None else self.size(self.integer(node.size), node.at)
-        if first + size > limits.MAX_REGISTER:
-            raise self.exceeded(node.at, "MAX_REGISTER", f"more than {limits.MAX_REGISTER} qubits")
-        self.declare(node.name, Qubits(range(first, first + size), node.size is None), node.at)
-        self.num_qubits += size
-
-    def physical(self, node: Physical) -> Qubits:
-        scope: Scope | None = self.scope
-        while scope is not None:
-            if scope.kind == "gate":
-                raise self.invalid(
-                    node.at, "a gate cannot name a physical qubit", f"${node.number}"
-                )
-            scope = scope.parent
-        if node.number >= self._num_physical:  # it stands in an included file
-            raise self.unsupported(
-                node.at,
-                "physical qubits in an included file",
-                f"${node.number}",
-                "Name them in the program itself",
-            )
-        return Qubits((node.number,), True)
-
-    def all_qubits(self) -> list[int]:
-        scope: Scope | None = self.scope
-        while scope is not None:
-            if scope.kind != "block":
-                own = [v for v in scope.names.values() if isinstance(v, Qubits)]
-                return list(dict.fromkeys(q for v in own for q in v.numbers))
-            scope = scope.parent
-        return list(range(self.num_qubits))
-
-    def measured(self, node: Measure) -> Bits:
-        qubits = self.qubits(node.operand)
-        bits = Bits(self.temporary_bits(len(qubits.numbers), node.at), qubits.scalar)
-        self.measure(node, bits)
-        return bits
-
-    def measure(self, node: Measure, target: Bits) -> None:
-        qubits = self.qubits(node.operand).numbers
-        if len(qubits) != len(target.numbers):
-            raise self.invalid(
-                node.at,
-                f"{counted(len(qubits), 'qubit')} cannot be measured into "
-                f"{counted(len(target.numbers), 'bit')}",
-                "measure",
-                "Give as many bits as qubits",
-            )
-        self.spend(len(qubits), node.at)
-        self.room_for(len(qubits), node.at)
-        for qubit, bit in zip(qubits, target.numbers, strict=True):
-            self.stream.append(Op.MEASURE, (qubit,), (), 0, bit)
-        self.forget_bits(target.numbers)
-
-    def _expression(self, node: ExpressionStatement) -> None:
-        if isinstance(node.value, Measure):
-            qubits = self.qubits(node.value.operand).numbers
-            self.spend(len(qubits), node.at)
-            self.room_for(len(qubits), node.at)
-            for qubit in qubits:
-                self.stream.append(Op.MEASURE, (qubit,))
-        elif isinstance(node.value, Call):
-            self.call_statement(node)
-        else:
-            self.evaluate(node.value)
-
-    def _gate_call(self, node: GateCall) -> None:
-        found = self.find(node.name, node.at) if self.version == 3 else None
-        if node.name == "gphase" or isinstance(found, Gate) or not self.call_as_gate(node):
-            gate = self.find(self.gate_key(node.name), node.at)
-            if isinstance(gate, OpaqueGate) and node.name == "delay" and gate.angles == 1:
-                self.wait_as_gate(node)
-            elif found is None and not node.operands and node.arguments and self._function(node):
-                return
-            else:
-                self.apply(node)
-
-    def _function(self, node: GateCall) -> bool:
-        """Whether a statement like ``sin(1);`` calls a function; its value is dropped."""
-        if self.version == 2 or node.name == "gphase" or node.modifiers:
-            return False
-        self.evaluate(Call(node.at, node.name, node.arguments))
-        return True
-
-    def _reset(self, node: Reset) -> None:
-        qubits = self.qubits(node.operand).numbers
-        self.spend(len(qubits), node.at)
-        self.room_for(len(qubits), node.at)
-        for qubit in qubits:
-            self.stream.append(Op.RESET, (qubit,))
-
-    def _barrier(self, node: Barrier) -> None:
-        chosen: Sequence[int]
-        if node.operands:
-            operands = [self.qubits(operand) for operand in node.operands]
-            self.spend(sum(len(operand.numbers) for operand in operands), node.at)
-            chosen = list(dict.fromkeys(q for operand in operands for q in operand.numbers))
-        else:
-            chosen = self.all_qubits()
-            self.spend(len(chosen), node.at)
-        self.emit(Step(Op.BARRIER, tuple(chosen)), node.at)
-
-    def _nop(self, node: Nop) -> None:
-        for operand in node.operands:
-            self.qubits(operand)
-
-    def _opaque(self, node: Opaque) -> None:
-        gate = OpaqueGate(len(node.parameters), len(node.qubits), lambda angles, qubits: [])
-        self.declare(self.gate_key(node.name), gate, node.at)
-
-    def _calibration(self, node: Calibration) -> None:
-        raise self.unsupported(
-            node.at, f"{node.keyword!r} statements", node.keyword, "Leave it to the device"
-        )
 
     # Outputs that are not bits.
 
@@ -493,18 +358,18 @@ _NAMES_STAY = (GateCall, Barrier, Reset, Delay, Nop, Pragma)
 _RULES: dict[type[Any], Callable[[Reader, Any], Flow | None]] = {
     Include: Reader._include,
     Pragma: Reader._pragma,
-    QubitDeclaration: Reader._declare_qubits,
+    QubitDeclaration: Reader.declare_qubits,
     Declaration: Reader.declaration,
     InputOutput: Reader.input_output,
     Alias: Reader.alias,
     GateDefinition: Reader.define_gate,
-    Opaque: Reader._opaque,
-    GateCall: Reader._gate_call,
+    Opaque: Reader.opaque,
+    GateCall: Reader.gate_call,
     Assignment: Reader.assignment,
-    ExpressionStatement: Reader._expression,
-    Reset: Reader._reset,
-    Barrier: Reader._barrier,
-    Nop: Reader._nop,
+    ExpressionStatement: Reader.expression_statement,
+    Reset: Reader.reset,
+    Barrier: Reader.barrier,
+    Nop: Reader.nop,
     Delay: Reader.delay,
     Box: Reader.box,
     Block: Reader.block,
@@ -516,7 +381,7 @@ _RULES: dict[type[Any], Callable[[Reader, Any], Flow | None]] = {
     Return: Reader.return_,
     Subroutine: Reader.define_subroutine,
     Extern: Reader.extern,
-    Calibration: Reader._calibration,
+    Calibration: Reader.calibration,
 }
 
 
@@ -538,7 +403,7 @@ def _text(path: Path) -> str:
         data = file.read(4 * limits.MAX_SOURCE + 1)
     try:
         return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
         raise ProgramError(
-            f"{path}: the file is not text in UTF-8", remedy="Save it as UTF-8", line=1
+            f"{path} cannot be read: {error}", remedy="Save the file as UTF-8", line=1
         ) from None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from openqse.errors import ProgramError
 from openqse.program.gates import Op
 from openqse.program.openqasm.analysis import Dependence, measures
-from openqse.program.openqasm.control import Control, Flow, Frame
+from openqse.program.openqasm.control import Flow, Frame
 from openqse.program.openqasm.dialects import Dialect
+from openqse.program.openqasm.loops import Loops
 from openqse.program.openqasm.nodes import (
     Call,
     Expression,
@@ -68,7 +69,9 @@ class Result:
     placed: bool = False
 
 
-class Subroutines(Control):
+class Subroutines(Loops):
+    """Definitions and calls of subroutines."""
+
     def __init__(self, sources: Sources, dialect: Dialect) -> None:
         super().__init__(sources, dialect)
         self._results: list[Result] = []

@@ -156,6 +156,12 @@ CERTAIN = {
         "measure q -> c;",
         "1",
     ),
+    "a register of OpenQASM 2 wider than a cell": (
+        H2 + "qreg q[2]; creg c[70]; creg d[2]; x q[0]; measure q[0] -> c[69]; "
+        "if(c==590295810358705651712) x q[1]; if(c==1) x q[0]; if(c!=2) x q[1]; if(c!=2) x q[1]; "
+        "measure q -> d;",
+        "11" + "1" + "0" * 69,
+    ),
     "names of Braket": (
         "OPENQASM 3.0; qubit[2] q; bit[2] b; x q[0]; cnot q[0], q[1]; b = measure q;",
         "11",

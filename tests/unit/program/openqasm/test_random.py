@@ -21,6 +21,6 @@ def test_a_random_program_gives_what_a_plain_interpreter_gives(seed: int) -> Non
 def test_the_random_programs_are_of_every_kind() -> None:
     kinds = {"IF", "LOOP", "BREAK", "CONTINUE", "LOAD", "STORE", "GETBITS", "SETBITS", "SEXT"}
     seen: set[str] = set()
-    for seed in range(16):
+    for seed in range(60):
         seen |= {o.op.name for o in loads(text(Maker(seed).block(3, 5))).operations()}
     assert kinds <= seen
