@@ -29,7 +29,7 @@ from openqse_agent.qpu.tasks.intake import Intake
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Claims and heartbeats often, so that the tests need not wait for them."""
+    """Questions and heartbeats often, so that the tests need not wait for them."""
     monkeypatch.setattr("openqse.client.recovery.ASK_EVERY", 0.2)
     monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.2)
 
