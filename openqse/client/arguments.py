@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from openqse.errors import ArgumentError, ProgramError
+from openqse.errors import ArgumentError, NotSupported, ProgramError
 from openqse.program.builder import CircuitBuilder
 from openqse.program.circuit import Circuit
 from openqse.program.program import Program
@@ -51,14 +51,26 @@ def program_of(source: Source) -> Program | Circuit:
             f"a program is a Circuit, OpenQASM text or the path of a file, not {source!r}"
         )
     try:
-        return _read(Path(source).read_text(), os.fspath(source))
+        return _file(Path(source))
     except (OSError, UnicodeDecodeError) as error:
         raise ProgramError(f"{os.fspath(source)} cannot be read: {error}") from error
 
 
+def _file(path: Path) -> Circuit:
+    """The circuit of a file. What it includes of its own may change, so that is read anew."""
+    from openqse.program.openqasm import load
+
+    try:
+        return _read(path.read_text(encoding="utf-8-sig"), str(path))
+    except NotSupported as error:
+        if error.details.get("construct") != "include":
+            raise
+    return load(path)
+
+
 @lru_cache(maxsize=64)
 def _read(source: str, name: str) -> Circuit:
-    from openqse.program.openqasm import loads  # the parser is large; many programs never need it
+    from openqse.program.openqasm import loads  # many programs never need it
 
     return loads(source, name)
 

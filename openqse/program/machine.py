@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,13 +200,13 @@ class Machine:
         floats = circuit.cells.view(np.float64).tolist()
         values = zip(circuit.cells.tolist(), floats, circuit.cell_types.tolist(), strict=True)
         self.cells: list[Any] = [f if kind == FLOAT else i for i, f, kind in values]
-        self.bits = [0] * circuit.num_clbits
+        self.bits: list[int] = [0] * circuit.num_clbits
         self.pc = 0
         self.steps = 0
 
-    def copy(self) -> Machine:
+    def copy(self) -> Self:
         """A machine in the same state, to go on by itself."""
-        other = object.__new__(Machine)
+        other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.cells, other.bits = self.cells.copy(), self.bits.copy()
         return other

@@ -6,13 +6,18 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from openqse.errors import OpenQSEError, from_wire
-from openqse.wire.bounds import Many, Name, Plain, Real, Words
+from openqse.wire.bounds import Many, Name, Plain, Real, Text, Words
+from openqse.wire.limits import MAX_MESSAGE_BYTES
 from openqse.wire.messages import Kind
 from openqse.wire.reports import Question, Report, WindowRow
 from openqse.wire.schema import Message
 
 Span = Annotated[float, Real(1e-9, 1e11)]
 """More than no seconds; as an instant, until the year 5138."""
+
+
+LongText = Annotated[str, Text(MAX_MESSAGE_BYTES)]
+"""As long as a message can be: no error may be lost because it says much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +76,9 @@ class Failure(Message):
 
     kind: ClassVar = Kind.ERROR
     code: Name = OpenQSEError.code
-    message: Words = ""
+    message: LongText = ""
     layer: Name = ""
-    remedy: Words = ""
+    remedy: LongText = ""
     details: Plain = field(default_factory=dict)
 
     @property

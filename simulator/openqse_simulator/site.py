@@ -25,7 +25,7 @@ def simulate(
     settings: Settings | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Report:
-    """Runs a trace to its end; there is no chance in it, so equal traces give equal reports.
+    """Runs a trace to its end. Nothing in it is random: equal traces give equal reports.
 
     Args:
         policy: a key of ``POLICIES``.

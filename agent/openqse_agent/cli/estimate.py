@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from openqse import site as sites
 from openqse.errors import OpenQSEError, ProgramError
@@ -114,13 +113,12 @@ def read_program(name: str) -> Circuit:
         ProgramError: it cannot be read, or is no program. NotSupported, LimitExceeded: as
             ``openqasm.loads``.
     """
-    from openqse.program.openqasm import loads  # large, and no other command needs it
+    from openqse.program.openqasm import load, loads  # no other command needs it
 
     try:
-        source = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        return loads(sys.stdin.read(), "<stdin>") if name == "-" else load(name)
     except (OSError, UnicodeDecodeError) as error:
         raise ProgramError(f"{name} cannot be read: {error}") from error
-    return loads(source, "<stdin>" if name == "-" else name)
 
 
 def _count(text: str) -> int:
