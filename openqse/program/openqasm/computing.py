@@ -24,8 +24,6 @@ _EXPRESSIONS: dict[Op, str] = {
     Op.OR: f"int[64]({_U}({{0}}) | {_U}({{1}}))",
     Op.XOR: f"int[64]({_U}({{0}}) ^ {_U}({{1}}))",
     Op.NOT: f"int[64](~{_U}({{0}}))",
-    Op.SHL: f"int[64]({_U}({{0}}) << {_U}({{1}}))",
-    Op.SHR: f"int[64]({_U}({{0}}) >> {_U}({{1}}))",
     Op.EQ: "int[64]({0} == {1})",
     Op.LT: "int[64]({0} < {1})",
     Op.LE: "int[64]({0} <= {1})",
@@ -59,32 +57,37 @@ _EXPRESSIONS: dict[Op, str] = {
     Op.FTOI: "int[64]({0})",
 }
 
-_SHIFTED_NOT = f"int[64](~(~{_U}({{0}}) >> {_U}({{1}})))"
-_BELOW = f"{_U}(1) << {_U}({{1}})"
-_HALF = f"{_U}(1) << {_U}({{1}} - 1)"
-#: Operations that are one of two expressions: the condition, and both.
-_CHOICES: dict[Op, tuple[str, str, str]] = {
-    Op.SAR: ("{0} < 0", _SHIFTED_NOT, _EXPRESSIONS[Op.SHR]),
-    Op.ZEXT: ("{1} > 0 && {1} < 64", f"int[64]({_U}({{0}}) & (({_BELOW}) - {_U}(1)))", "{0}"),
-    Op.SEXT: (
-        "{1} > 0 && {1} < 64",
-        f"int[64]((({_U}({{0}}) + ({_HALF})) & (({_BELOW}) - {_U}(1))) - ({_HALF}))",
-        "{0}",
-    ),
+_INSIDE = "{2} >= 0 && {2} < 64"
+_BELOW = f"{_U}(1) << {_U}({{2}})"
+_HALF = f"{_U}(1) << {_U}({{2}} - 1)"
+_EXTENDED = f"int[64]((({_U}({{1}}) + ({_HALF})) & (({_BELOW}) - {_U}(1))) - ({_HALF}))"
+#: Operations that are one of two assignments, ``{0}`` the destination. A shift by 64 bits or more,
+#: and one by fewer than none, is an error where the reader knows by how many.
+_CHOICES: dict[Op, str] = {
+    Op.SHL: f"if ({_INSIDE}) {{{{ {{0}} = int[64]({_U}({{1}}) << {_U}({{2}})); }}}} "
+    "else {{ {0} = 0; }}",
+    Op.SHR: f"if ({_INSIDE}) {{{{ {{0}} = int[64]({_U}({{1}}) >> {_U}({{2}})); }}}} "
+    "else {{ {0} = 0; }}",
+    Op.SAR: f"if (!({_INSIDE})) {{{{ {{0}} = -int[64]({{1}} < 0); }}}} "
+    f"else if ({{1}} < 0) {{{{ {{0}} = int[64](~(~{_U}({{1}}) >> {_U}({{2}}))); }}}} "
+    f"else {{{{ {{0}} = int[64]({_U}({{1}}) >> {_U}({{2}})); }}}}",
+    Op.ZEXT: f"if ({{2}} > 0 && {{2}} < 64) {{{{ {{0}} = int[64]({_U}({{1}}) & (({_BELOW}) - "
+    f"{_U}(1))); }}}} else {{{{ {{0}} = {{1}}; }}}}",
+    Op.SEXT: f"if ({{2}} > 0 && {{2}} < 64) {{{{ {{0}} = {_EXTENDED}; }}}} "
+    "else {{ {0} = {1}; }}",
 }
 
 
-def statement(op: Op, names: Sequence[str]) -> list[str]:
-    """The lines that an operation is.
+def statement(op: Op, names: Sequence[str]) -> str:
+    """The line that an operation is.
 
     Args:
         names: variables, the destination first.
     """
     to, *sources = names
     if op in _EXPRESSIONS:
-        return [f"{to} = {_EXPRESSIONS[op].format(*sources)};"]
-    condition, then, otherwise = (text.format(*sources) for text in _CHOICES[op])
-    return [f"if ({condition}) {{ {to} = {then}; }} else {{ {to} = {otherwise}; }}"]
+        return f"{to} = {_EXPRESSIONS[op].format(*sources)};"
+    return _CHOICES[op].format(to, *sources)
 
 
 class Jumps:

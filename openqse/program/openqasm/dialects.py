@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -83,3 +84,23 @@ def choose(version: int, source: str) -> Dialect:
     called = set(_CALL.findall(text)) - set(_DEFINITION.findall(text))
     names = called & braket.GATES.keys() - {"U"}
     return _BRAKET if pragmas or names else _OPENQASM[3]
+
+
+#: What the writer makes of ``FAIL``, for which the language has no word.
+FAILURE = "openqse fail"
+
+
+def failure(pragma: str) -> str | None:
+    """What the pragma of a program that the writer wrote fails with; None of another pragma.
+
+    Args:
+        pragma: the line after ``pragma``.
+    """
+    words = pragma.strip().removeprefix(FAILURE)
+    if words == pragma.strip():
+        return None
+    try:
+        message = json.loads(words)
+    except ValueError:
+        return None
+    return message if isinstance(message, str) else None

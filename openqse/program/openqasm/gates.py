@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from openqse.errors import OpenQSEError
 from openqse.program.angle import Angle
-from openqse.program.gates import Op
+from openqse.program.circuit import INTEGER
+from openqse.program.gates import OPERANDS, Op
 from openqse.program.openqasm import limits
 from openqse.program.openqasm.analysis import names as mentioned
 from openqse.program.openqasm.dialects import Dialect
@@ -376,11 +377,14 @@ class Gates(Inputs):
                 self.checked(angle, at)
         return result
 
-    def ceiling(self, value: Angle) -> Number:
-        return self.computed_float(Op.FCEIL, self.float_cell(value))
-
-    def product(self, a: Angle, b: Angle) -> Number:
-        return self.computed_float(Op.FMUL, self.float_cell(a), self.float_cell(b))
+    def calculated(self, op: Op, *values: Number) -> Number:
+        """What a float operation gives at run time; of a comparison 0.0 or 1.0."""
+        cells = [self.float_cell(value) for value in values]
+        if OPERANDS[op][0] == "f":
+            return self.computed_float(op, *cells)
+        whole = self.temporary(INTEGER)
+        self.compute(op, whole, *cells)
+        return self.computed_float(Op.ITOF, whole)
 
     def _repeats(self, count: int, at: int) -> None:
         self.spend(count, at)

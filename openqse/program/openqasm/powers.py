@@ -10,15 +10,38 @@ parameters, and what takes them into (-pi, pi] is computed at run time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openqse.program.angle import Angle
 from openqse.program.gates import Op
+from openqse.program.openqasm.rotations import (
+    IDENTITY,
+    Calculator,
+    RunTime,
+    Turn,
+    after,
+    eigenphases,
+    phase_turn,
+    turn_of,
+    with_eigenphases,
+)
 from openqse.program.openqasm.steps import ONE_PARAMETER, Step, Value, controlled, inverse
+from openqse.program.openqasm.structure import (
+    cancelled,
+    changed,
+    common_controls,
+    conjugated,
+    free,
+    in_bell_basis,
+    in_z_basis,
+    key,
+    phases_of,
+    selected,
+    without_controls,
+)
 from openqse.program.openqasm.synthesis import (
     MAX_QUBITS,
     TOLERANCE,
@@ -45,16 +68,6 @@ class Unpowered(Exception):
         super().__init__(what)
         self.what = what
         self.remedy = remedy
-
-
-class RunTime(Protocol):
-    """What a reader computes while the program runs, of values with free parameters."""
-
-    def ceiling(self, value: Angle) -> Value:
-        """The smallest whole number that is not below ``value``."""
-
-    def product(self, a: Angle, b: Angle) -> Value:
-        """``a * b``."""
 
 
 def powered(
@@ -114,11 +127,11 @@ def _shortened(steps: list[Step], count: int) -> list[Step] | None:
     """``count`` repetitions written in fewer steps, from the matrix; None if there is no way."""
     if any(step.op is Op.BARRIER for step in steps):
         return None
-    outer, core = _conjugated(steps)
+    outer, core = conjugated(steps)
     if len(core) == 1 and core[0].op in ONE_PARAMETER:
         return [*outer, _scaled(core[0], count), *inverse(outer)]
     qubits = sorted({q for step in core for q in step.qubits})
-    if _free(core) or len(qubits) > MAX_QUBITS:
+    if free(core) or len(qubits) > MAX_QUBITS:
         return None
     unitary = unitary_of(core, qubits)
     period = _period(unitary)
@@ -151,11 +164,11 @@ def _nearest(matrix: Matrix) -> Matrix:
 
 
 def _principal_power(steps: list[Step], exponent: Value, run_time: RunTime | None) -> list[Step]:
-    common = _common_controls(steps)
+    common = common_controls(steps)
     if common:
-        bare = [_without_controls(step, common) for step in steps]
+        bare = [without_controls(step, common) for step in steps]
         return controlled(_principal_power(bare, exponent, run_time), common)
-    outer, core = _conjugated(steps)
+    outer, core = conjugated(steps)
     power = _core_power(core, exponent, run_time)
     return [*outer, *power, *inverse(outer)]
 
@@ -171,16 +184,20 @@ def _core_power(core: list[Step], exponent: Value, run_time: RunTime | None) -> 
             f"fractional powers of gates on {len(qubits)} qubits (at most {MAX_QUBITS})",
             "Write out the gate's power",
         )
-    if not _free(core):
+    if not free(core):
         return _matrix_power(core, exponent, qubits)
-    phases = _phases(core, qubits)
+    phases = phases_of(core, qubits)
     if phases is not None:
         times = _Times(exponent, run_time)
         return diagonal([times(phase) for phase in phases], qubits)
-    for basis in (_in_z_basis, _in_bell_basis):
-        turned = _cancelled([plain for step in core for plain in basis(step)])
-        outer, inner = _conjugated(turned)
-        if len(inner) < len(core) or _phases(inner, qubits) is not None:
+    target = changed(core, qubits)
+    if target is not None:
+        return _selected_power(core, target, exponent, qubits, run_time)
+    for basis in (in_z_basis, in_bell_basis):
+        turned = cancelled([plain for step in core for plain in basis(step)])
+        outer, inner = conjugated(turned)
+        known = phases_of(inner, qubits) is not None or changed(inner, qubits) is not None
+        if known or len(inner) < len(core):
             return [*outer, *_principal_power(inner, exponent, run_time), *inverse(outer)]
     raise Unpowered(
         "fractional powers of a gate whose free parameters are in operations that do not commute",
@@ -202,26 +219,26 @@ class _Times:
         principal = self._principal(phase)
         if isinstance(principal, Angle):
             if isinstance(self._exponent, Angle):
-                return self._at_run_time().product(self._exponent, principal)
+                return self.calculator().product(self._exponent, principal)
             return principal * self._exponent
         return self._exponent * principal
 
     def _principal(self, phase: Value) -> Value:
         if not isinstance(phase, Angle):
             return principal_phase(phase)
-        key = _key(phase)
-        if key not in self._known:
-            turns = self._at_run_time().ceiling((phase - (math.pi + _NEAR)) / (2 * math.pi))
-            self._known[key] = phase - 2 * math.pi * turns
-        return self._known[key]
+        known = key(phase)
+        if known not in self._known:
+            turns = self.calculator()(Op.FCEIL, (phase - (math.pi + _NEAR)) / (2 * math.pi))
+            self._known[known] = phase - 2 * math.pi * turns
+        return self._known[known]
 
-    def _at_run_time(self) -> RunTime:
+    def calculator(self) -> Calculator:
         if self._run_time is None:
             raise Unpowered(
                 "fractional powers of a gate with a free parameter",
                 "Write the power into the gate's angle",
             )
-        return self._run_time
+        return Calculator(self._run_time)
 
 
 def principal_phase(phase: float) -> float:
@@ -242,6 +259,43 @@ def _one_parameter_power(step: Step, exponent: Value, run_time: RunTime | None) 
     if not isinstance(phase, Angle) and abs(phase) < TOLERANCE:
         return power
     return [Step(Op.GPHASE, (), (phase,)), *power]
+
+
+def _selected_power(
+    core: list[Step], target: int, exponent: Value, qubits: list[int], run_time: RunTime | None
+) -> list[Step]:
+    """The power of a gate that changes one qubit alone, as the others, which it leaves, select:
+    for each of their states a one-qubit gate, whose eigenphases are computed at run time."""
+    times = _Times(exponent, run_time)
+    calculator = times.calculator()
+    rest = [q for q in qubits if q != target]
+    power: list[Step] = []
+    for state in range(2 ** len(rest)):
+        values = {q: state >> i & 1 for i, q in enumerate(rest)}
+        turn = IDENTITY
+        for step in core:
+            turn = after(turn, _turn(step, target, values, calculator), calculator)
+        along, against = map(times, eigenphases(turn, calculator))
+        flips = [Step(Op.X, (q,)) for q, value in values.items() if not value]
+        gate = with_eigenphases(turn, along, against, target, calculator)
+        power += [*flips, *controlled(gate, tuple(rest)), *flips]
+    return power
+
+
+def _turn(step: Step, target: int, values: dict[int, int], calculator: Calculator) -> Turn:
+    reduced = selected(step, target, values)
+    assert reduced is not None
+    if reduced.op is Op.ID:
+        return IDENTITY
+    if reduced.op is Op.GPHASE:
+        return Turn(reduced.angles[0], IDENTITY.quaternion)
+    if reduced.op is Op.P:
+        difference, first = reduced.angles
+        turn = phase_turn(difference, calculator)
+        return Turn(turn.phase + first, turn.quaternion)
+    turned = turn_of(reduced, calculator)
+    assert turned is not None
+    return turned
 
 
 def _matrix_power(core: list[Step], exponent: Value, qubits: list[int]) -> list[Step]:
@@ -279,178 +333,3 @@ def _eigenphases(unitary: Matrix) -> tuple[Matrix, list[float]]:
         raise _inexact()
     values: NDArray[np.complex128] = np.diag(best.conj().T @ unitary @ best)
     return best, [principal_phase(float(phase)) for phase in np.angle(values)]
-
-
-# --- the structure of a list of steps ------------------------------------------------------------
-
-
-def _free(steps: Sequence[Step]) -> bool:
-    return any(isinstance(angle, Angle) for step in steps for angle in step.angles)
-
-
-def _common_controls(steps: Sequence[Step]) -> tuple[int, ...]:
-    """Qubits that are a control of each step."""
-    if not steps:
-        return ()
-    common = set.intersection(*(set(step.qubits[: step.controls]) for step in steps))
-    return tuple(q for q in steps[0].qubits if q in common)
-
-
-def _without_controls(step: Step, controls: tuple[int, ...]) -> Step:
-    rest = tuple(q for q in step.qubits if q not in controls)
-    return step._replace(qubits=rest, controls=step.controls - len(controls))
-
-
-_SYMMETRIC = frozenset({Op.SWAP, Op.RXX, Op.RYY, Op.RZZ})
-
-
-def _form(step: Step) -> tuple[object, ...]:
-    """The same for steps that differ only in the order of equivalent qubits."""
-    controls, targets = step.qubits[: step.controls], step.qubits[step.controls :]
-    if step.op in (Op.P, Op.Z, Op.S, Op.SDG, Op.T, Op.TDG, Op.GPHASE):
-        controls, targets = (), step.qubits
-    if not controls or step.op in _SYMMETRIC:
-        targets = tuple(sorted(targets))
-    return step.op, step.controls, (*sorted(controls), *targets), *map(_key, step.angles)
-
-
-def _key(angle: Value) -> tuple[object, ...]:
-    if not isinstance(angle, Angle):
-        return (angle + 0.0,)
-    return (angle.constant + 0.0, *sorted(angle.terms.items(), key=str))
-
-
-def _opposite(step: Step) -> tuple[object, ...]:
-    return _form(inverse([step])[0])
-
-
-def _conjugated(steps: list[Step]) -> tuple[list[Step], list[Step]]:
-    """``outer`` and ``core`` such that the steps are ``outer``, ``core``, inverse of ``outer``."""
-    outer: list[Step] = []
-    core = list(steps)
-    while len(core) >= 2:
-        last = {_form(core[i]): i for i in _open(core, range(len(core) - 1, -1, -1))}
-        for i in _open(core, range(len(core))):
-            j = last.get(_opposite(core[i]))
-            if j is not None and j != i:
-                outer.append(core[i])
-                core = [step for k, step in enumerate(core) if k not in (i, j)]
-                break
-        else:
-            break
-    return outer, core
-
-
-def _open(steps: list[Step], order: range) -> list[int]:
-    """Positions of steps that nothing before them, in this order, shares a qubit with."""
-    blocked: set[int] = set()
-    total = len({q for step in steps for q in step.qubits})
-    found = []
-    for i in order:
-        if len(blocked) == total:
-            break
-        if blocked.isdisjoint(steps[i].qubits):
-            found.append(i)
-        blocked.update(steps[i].qubits)
-    return found
-
-
-def _cancelled(steps: list[Step]) -> list[Step]:
-    """The steps without pairs that undo each other."""
-    kept: list[Step] = []
-    for step in steps:
-        for i in range(len(kept) - 1, -1, -1):
-            if _form(kept[i]) == _opposite(step):
-                del kept[i]
-                break
-            if not set(kept[i].qubits).isdisjoint(step.qubits):
-                kept.append(step)
-                break
-        else:
-            kept.append(step)
-    return kept
-
-
-#: Phase on 1 of the operations that are diagonal.
-_FIXED_PHASES = {
-    Op.ID: 0.0,
-    Op.Z: math.pi,
-    Op.S: math.pi / 2,
-    Op.SDG: -math.pi / 2,
-    Op.T: math.pi / 4,
-    Op.TDG: -math.pi / 4,
-}
-
-
-def _phases(steps: list[Step], qubits: list[int]) -> list[Value] | None:
-    """The phase that each basis state gets, if each becomes itself; None otherwise."""
-    bits = {q: 1 << i for i, q in enumerate(qubits)}
-    phases: list[Value] = []
-    for start in range(2 ** len(qubits)):
-        state = start
-        phase: Value = 0.0
-        for step in steps:
-            numbers = [bits[q] for q in step.qubits]
-            if not all(state & bit for bit in numbers[: step.controls]):
-                continue
-            moved = _moved(step, state, numbers[step.controls :])
-            if moved is None:
-                return None
-            state, phase = moved[0], phase + moved[1]
-        if state != start:
-            return None
-        phases.append(phase)
-    return phases
-
-
-def _moved(step: Step, state: int, targets: list[int]) -> tuple[int, Value] | None:
-    """The basis state and phase that a step makes of a basis state; None if not one."""
-    if step.op is Op.X:
-        return state ^ targets[0], 0.0
-    ones = sum(1 for bit in targets if state & bit)
-    if step.op is Op.SWAP:
-        return state ^ (targets[0] | targets[1]) if ones == 1 else state, 0.0
-    if step.op in _FIXED_PHASES:
-        return state, _FIXED_PHASES[step.op] * ones
-    if step.op in (Op.P, Op.GPHASE):
-        return state, step.angles[0] if ones == len(targets) else 0.0
-    if step.op in (Op.RZ, Op.RZZ):
-        return state, step.angles[0] * (0.5 if ones == 1 else -0.5)
-    return None
-
-
-_TO_Z = {
-    **dict.fromkeys((Op.X, Op.SX, Op.SXDG, Op.RX, Op.RXX), (Op.H,)),
-    **dict.fromkeys((Op.Y, Op.RY, Op.RYY), (Op.SDG, Op.H)),
-}
-_Z_FORM = {
-    **dict.fromkeys((Op.X, Op.Y), Op.Z),
-    Op.SX: Op.S,
-    Op.SXDG: Op.SDG,
-    **dict.fromkeys((Op.RX, Op.RY), Op.RZ),
-    **dict.fromkeys((Op.RXX, Op.RYY), Op.RZZ),
-}
-
-
-def _in_z_basis(step: Step) -> list[Step]:
-    """The step as a diagonal one between changes of basis of its targets, where it has one."""
-    if step.op not in _TO_Z:
-        return [step]
-    change = [Step(op, (q,)) for q in step.qubits[step.controls :] for op in _TO_Z[step.op]]
-    return [*change, step._replace(op=_Z_FORM[step.op]), *inverse(change)]
-
-
-def _in_bell_basis(step: Step) -> list[Step]:
-    """A rotation of two qubits about XX, YY or ZZ as a diagonal one in the basis of Bell states,
-    which serves all three."""
-    if step.op not in (Op.RXX, Op.RYY, Op.RZZ):
-        return [step]
-    controls = step.qubits[: step.controls]
-    a, b = sorted(step.qubits[step.controls :])
-    change = [Step(Op.X, (a, b), (), 1), Step(Op.H, (a,))]
-    if step.op is Op.RYY:  # YY is -XX ZZ
-        turned = Step(Op.RZZ, (*controls, a, b), (-step.angles[0],), step.controls)
-    else:
-        about = a if step.op is Op.RXX else b
-        turned = Step(Op.RZ, (*controls, about), step.angles, step.controls)
-    return [*change, turned, *inverse(change)]

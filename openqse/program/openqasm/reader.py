@@ -17,7 +17,7 @@ from openqse.program.gates import Op
 from openqse.program.openqasm import limits
 from openqse.program.openqasm.braket import Refused, pragma
 from openqse.program.openqasm.control import Ended, Flow
-from openqse.program.openqasm.dialects import Dialect, choose
+from openqse.program.openqasm.dialects import Dialect, choose, failure
 from openqse.program.openqasm.flat import Flat
 from openqse.program.openqasm.grammar2 import Grammar2
 from openqse.program.openqasm.grammar3 import Grammar3
@@ -302,6 +302,10 @@ class Reader(Flat):
         self._including.pop()
 
     def _pragma(self, node: Pragma) -> None:
+        message = failure(node.text)
+        if message is not None:
+            self.compute(Op.FAIL, self.stream.message(message))
+            return
         try:
             found = pragma(node.text)
         except Refused as refused:

@@ -13,6 +13,7 @@ from openqse.errors import UnsupportedInput
 from openqse.program.circuit import FLOAT, FORMAT, Circuit, Operation
 from openqse.program.gates import CLASSICAL, GATES, OPERANDS, Op
 from openqse.program.openqasm.computing import Jumps, statement
+from openqse.program.openqasm.dialects import FAILURE
 from openqse.program.openqasm.library import STDGATES
 from openqse.program.openqasm.tools import NEWER
 
@@ -58,7 +59,9 @@ def dumps(circuit: Circuit, *, portable: bool = False) -> str:
     qubits; registers and parameters whose names are free names in OpenQASM 3. Otherwise it *does
     the same*: the same distribution of results for all parameters, up to names, which are changed
     where OpenQASM 3 has no such name. Cells become variables, which the reader may keep in other
-    cells, or compute itself where their values are known.
+    cells, or compute itself where their values are known; where these have no finite result, as in
+    a division by zero, it refuses the text. ``FAIL`` becomes a pragma that ``loads`` knows and an
+    ``end``.
 
     Args:
         portable: define the gates that ``stdgates.inc`` lacks, so that every reader of OpenQASM 3
@@ -208,7 +211,7 @@ class _Writer:
 
     def _quantum(self, operation: Operation) -> None:
         op, controls, qubits, angles, clbit = operation
-        for _, missing in self._blocks:
+        for _, missing in self._blocks[:-1] if op is Op.END_BOX else self._blocks:
             missing.difference_update(qubits)
         operands = ", ".join(f"{self._qubit}[{q}]" for q in qubits)
         if op is Op.MEASURE:
@@ -284,7 +287,7 @@ class _Writer:
         elif op is Op.STOP:
             self._write("end;")
         elif op is Op.FAIL:
-            self._write(f"pragma openqse fail {json.dumps(self._circuit.messages[operands[0]])}")
+            self._write(f"pragma {FAILURE} {json.dumps(self._circuit.messages[operands[0]])}")
             self._write("end;")
         else:
             for line in self._computation(op, operands, clbit):
@@ -308,7 +311,7 @@ class _Writer:
             element = f"{self._tables[base, length]}[uint[64]({self._cells[index]})]"
             named = self._cells[value]
             return [f"{named} = {element};" if op is Op.LOAD else f"{element} = {named};"]
-        return statement(op, [self._cells[cell] for cell in operands])
+        return [statement(op, [self._cells[cell] for cell in operands])]
 
     def _runs(self, first: int, width: int) -> list[tuple[str, int, int]]:
         """Bits in a row as parts of registers: name, first position and width of each."""

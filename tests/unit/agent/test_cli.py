@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +273,8 @@ def test_check_finds_an_agent_of_other_slots_and_one_that_is_down(
 
     monkeypatch.setattr(command, "inquire", partial(_quick, command.inquire))
     stack.stop_qpu("emu1")
-    stack.qpus["emu0"].agent._qpu = sites.SiteQPU("emu0", 3, "", "")
+    reports = stack.qpus["emu0"].agent._reports
+    reports._from = replace(reports._from, qpu=sites.SiteQPU("emu0", 3, "", ""))
     code, found = findings(agreeing, capsys)
     assert (code, list(found)) == (1, ["QPU agent of emu0", "QPU agent of emu1"])
     assert "it has 3 slots, the site file 4; restart it" in found["QPU agent of emu0"]

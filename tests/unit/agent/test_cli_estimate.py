@@ -103,7 +103,7 @@ def test_a_program_may_come_from_standard_input(
     ("text", "complaint"),
     [
         ("qubit q; nosuch q;", "wrong.qasm:1"),
-        (b"\xff\xfe\x00", "wrong.qasm cannot be read: 'utf-8' codec"),
+        (b"\xff\xfe\x00", "wrong.qasm: the file is not text in UTF-8"),
         (None, "wrong.qasm cannot be read: [Errno 2] No such file"),
     ],
 )

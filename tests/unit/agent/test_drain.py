@@ -240,7 +240,7 @@ def test_an_administrators_key_is_good_from_any_host_while_it_is_authorised(
     assert "drained" in admin.says("qpu", "drain", "emu0", "--reason=x")
     assert "(key carol): x" in admin.status()["drained"]
     authorised.unlink()
-    guard = guarded.qpus["emu0"].agent._guard
+    guard = guarded.qpus["emu0"].agent._listener.authenticator
     eventually(lambda: guard and "carol" not in {who.name for who in guard._principals.values()})
     assert "alone" in admin.says("qpu", "resume", "emu0", code=2)
     assert admin.status()["drained"]

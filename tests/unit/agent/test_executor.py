@@ -421,5 +421,5 @@ def test_a_job_in_a_reservation_has_its_part_of_the_qpu_time(
     eventually(lambda: agent._shares.weight(key) == 0.75)
     with openqse.connect() as qpu:
         qpu.run(PROGRAM)
-    (ledger,) = agent._ledgers.values()
+    (ledger,) = agent._intake.ledgers.values()
     assert next(iter(agent._shares.path(ledger.owner.reservation, "chem", "alice"))) == key

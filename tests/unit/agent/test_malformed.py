@@ -402,7 +402,7 @@ def test_a_node_agent_cannot_be_detached_from_another_nodes_job(node: Peer, shar
     assert node.receive()[0] == Kind.DETACHED
     node.send(encode(header(Kind.HEARTBEAT), {"leases": {lease_of(shared, 7).id: 1}, "asking": []}))
     kind, _, body = node.receive()
-    assert (kind, body["leases"]) == (Kind.PONG, {})
+    assert (kind, body.get("leases")) == (Kind.PONG, None)  # no lease holds
     assert 7 in shared.leases("emu0")
 
 
@@ -460,4 +460,4 @@ def test_a_session_with_too_many_unanswered_tasks(relayed: Peer, shared: Stack) 
     finally:
         running.device.hold.set()
     assert [relayed.receive()[0] for _ in range(window)] == [Kind.RESULT] * window
-    eventually(lambda: not running.agent._tasks)
+    eventually(lambda: not running.agent._intake.tasks)

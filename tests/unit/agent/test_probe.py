@@ -122,9 +122,9 @@ def test_a_qpu_agent_that_cannot_ask_slurmctld_is_live_and_not_ready(
 
 
 def test_probing_a_node_changes_nothing(guarded: Stack, probe: Prober) -> None:
-    runs = dict(guarded.qpus["emu0"].agent._admission._runs)
+    runs = dict(guarded.qpus["emu0"].agent._admission._runs.current)
     assert probe("node", "--ready")[0] == 0
-    assert guarded.qpus["emu0"].agent._admission._runs.keys() <= {*runs, "c1"}
+    assert guarded.qpus["emu0"].agent._admission._runs.current.keys() <= {*runs, "c1"}
 
 
 def test_an_unknown_qpu_could_not_be_asked(

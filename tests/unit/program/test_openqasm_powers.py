@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from openqse.program.angle import Angle
 from openqse.program.gates import SIGNATURES, Op
+from openqse.program.machine import FLOAT_OPERATIONS, INTEGER_OPERATIONS
 from openqse.program.openqasm import loads
 from openqse.program.openqasm.powers import Unpowered, powered
 from openqse.program.openqasm.steps import Step, Value, inverse
@@ -51,23 +52,17 @@ class Recorder:
     """Run-time values as parameters of their own, computed when the others are known."""
 
     def __init__(self) -> None:
-        self.made: list[tuple[str, Angle, Angle | None]] = []
+        self.made: list[tuple[str, Op, tuple[Value, ...]]] = []
 
-    def ceiling(self, value: Angle) -> Angle:
-        return self._new(value, None)
-
-    def product(self, a: Angle, b: Angle) -> Angle:
-        return self._new(a, b)
-
-    def _new(self, a: Angle, b: Angle | None) -> Angle:
-        self.made.append((f"computed {len(self.made)}", a, b))
+    def calculated(self, op: Op, *values: Value) -> Angle:
+        self.made.append((f"computed {len(self.made)}", op, values))
         return Angle(0.0, {self.made[-1][0]: 1.0})
 
     def values(self, given: dict[str | int, float]) -> dict[str | int, float]:
         values = dict(given)
-        for name, a, b in self.made:
-            x = evaluated(a, values)
-            values[name] = math.ceil(x) if b is None else x * evaluated(b, values)
+        for name, op, sources in self.made:
+            operation = FLOAT_OPERATIONS.get(op) or INTEGER_OPERATIONS[op]
+            values[name] = float(operation(*(evaluated(source, values) for source in sources)))
         return values
 
 
@@ -220,6 +215,18 @@ FREE = {
     ],
     "about y": [Step(Op.RY, (0,), (A,)), Step(Op.Y, (1,)), Step(Op.RYY, (0, 1), (B,))],
     "nothing": [],
+    "one qubit": [Step(Op.RX, (0,), (A,)), Step(Op.RZ, (0,), (B,)), Step(Op.T, (0,))],
+    "one qubit and phases": [
+        Step(Op.U, (0,), (A, B, -A)), Step(Op.GPHASE, (), (A,)), Step(Op.H, (0,)),
+    ],
+    "one qubit under controls": [
+        Step(Op.RY, (1, 0), (A,), 1), Step(Op.H, (1, 0), (), 1), Step(Op.SX, (2, 1, 0), (), 2),
+    ],
+    "selected by others": [
+        Step(Op.RX, (0,), (A,)), Step(Op.RZZ, (0, 2), (B,)), Step(Op.RZ, (0, 1), (A,), 1),
+        Step(Op.P, (2,), (B,)), Step(Op.Y, (1, 0), (), 1),
+    ],
+    "a rotation and cx": [Step(Op.RX, (0,), (A,)), Step(Op.X, (0, 1), (), 1)],
 }  # fmt: skip
 
 
@@ -255,8 +262,9 @@ def test_a_free_exponent_of_a_known_gate_needs_no_run_time() -> None:
 def test_what_is_not_exact_for_all_values_is_refused_without_a_run_time() -> None:
     with pytest.raises(Unpowered, match="free parameter"):
         powered([Step(Op.RX, (0,), (A,))], 0.5)
+    mixed = [Step(Op.RX, (0,), (A,)), Step(Op.SWAP, (0, 1)), Step(Op.RZ, (0,), (B,))]
     with pytest.raises(Unpowered, match="do not commute"):
-        powered([Step(Op.RX, (0,), (A,)), Step(Op.RZ, (0,), (B,))], 0.5, run_time=Recorder())
+        powered(mixed, 0.5, run_time=Recorder())
     with pytest.raises(Unpowered, match="above"):
         powered([Step(Op.X, (0,))], 1e9 + 0.5)
 
@@ -286,3 +294,14 @@ def test_a_repetition_is_counted_before_it_is_made() -> None:
     with pytest.raises(OverflowError):
         powered(gate, 10**15, spend)
     assert counted == [2 * 10**15]
+
+
+@pytest.mark.parametrize("value", [0.6, 5.0, -9.0, 2 * math.pi, 0.0])
+def test_the_root_of_a_gate_with_an_input_is_computed_while_the_program_runs(value: float) -> None:
+    text = (
+        "input float v; gate two(t) a, b { rx(t) a; cx a, b; } qubit[2] w; bit[2] m; "
+        "pow(0.5) @ two(v) w[0], w[1]; pow(0.5) @ two(v) w[0], w[1]; m = measure w;"
+    )
+    found = distribution(loads(STD + text), [value])
+    for key, expected in (("00", math.cos(value / 2) ** 2), ("11", math.sin(value / 2) ** 2)):
+        assert found.get(key, 0.0) == pytest.approx(expected, abs=1e-9)

@@ -74,15 +74,25 @@ def judged_text(
         return Verdict(name, "wrong", f"crash: {type(error).__name__}: {error}", text)
     if max(ours.num_qubits, circuit.num_qubits) > MAX_QUBITS:
         return Verdict(name, "read")
-    bound = circuit.assign_parameters(values) if values else circuit
     try:
         found = distribution(ours, values or ())
     except OverflowError as error:
         return Verdict(name, "read", str(error))
-    exact = expected(bound)
-    reference, allowed = (sampled(bound), SHOTS) if exact is None else (exact, 0)
-    gap = furthest(found, reference, allowed)
+    bound = circuit.assign_parameters(values) if values else circuit
+    gap = furthest(found, *_references(bound))
     return Verdict(name, "right" if gap <= 1 else "wrong", f"{gap:.3g} of what is allowed", text)
+
+
+#: The circuit that was compared last, and what Aer has for it: two exporters write each.
+_last: list[tuple[QuantumCircuit, tuple[dict[int, float], int]]] = []
+
+
+def _references(circuit: QuantumCircuit) -> tuple[dict[int, float], int]:
+    """Aer's distribution of the classical bits, and of how many shots, 0 for an exact one."""
+    if not _last or _last[0][0] != circuit:
+        exact = expected(circuit)
+        _last[:] = [(circuit, (sampled(circuit), SHOTS) if exact is None else (exact, 0))]
+    return _last[0][1]
 
 
 def furthest(found: dict[int, float], reference: dict[int, float], shots: int) -> float:

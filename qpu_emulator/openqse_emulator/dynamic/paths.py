@@ -1,0 +1,260 @@
+"""Paths through programs with classical control, on amplitudes or tableaux: samples and means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openqse.errors import NotSupported
+from openqse.program.machine import MAX_STEPS
+from openqse.program.observable import PauliSum
+from openqse_emulator.dynamic import draws, records, tableau
+from openqse_emulator.dynamic.codes import (
+    DONE,
+    FAILED,
+    MORE_AMPLITUDES,
+    MORE_FRAMES,
+    ZERO,
+)
+from openqse_emulator.dynamic.compile import Compiled
+from openqse_emulator.dynamic.failures import failure
+from openqse_emulator.dynamic.records import EXACT, FRAME, MEAN, SAMPLE
+from openqse_emulator.dynamic.walk import walk
+from openqse_emulator.statevector.team import Stopped, go_on
+
+#: Active qubits for which there is room at the start, and frames beside those for the shots' bits.
+_ACTIVE, _FRAMES = 10, 8
+#: Paths that are followed for an exact mean before it is left to samples.
+MOST_PATHS = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What shots gave.
+
+    Attributes:
+        memory: uint8 ``(shots, ceil(num_outputs / 8))``, as in ``Samples``.
+        ends: int64 ``(shots,)``, nanoseconds each took from its first operation to its last.
+        left: bool ``(shots,)``, which are not computed yet.
+    """
+
+    memory: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+    left: NDArray[np.bool_]
+
+    @staticmethod
+    def none(compiled: Compiled, shots: int) -> Sampled:
+        """Of no shot yet."""
+        width = -(-compiled.circuit.num_outputs // 8)
+        return Sampled(
+            np.zeros((shots, width), np.uint8), np.zeros(shots, np.int64), np.ones(shots, np.bool_)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """The mean of an observable.
+
+    Attributes:
+        value: the mean.
+        ns: the mean time of a shot, nanoseconds.
+        paths: how many were followed.
+    """
+
+    value: float
+    ns: float
+    paths: int
+
+
+def sample(
+    compiled: Compiled,
+    parameters: NDArray[np.float64],
+    seed: tuple[int, int],
+    first_shot: int,
+    sampled: Sampled,
+    memory_bytes: int,
+    stopped: Stopped,
+) -> None:
+    """Samples a program for one set of parameters.
+
+    Args:
+        parameters: float64 ``(n_parameters,)``.
+        seed: from 0 to 2^64 - 1, and the number of the set.
+        first_shot: the number of the first shot: what a shot gives depends on its own alone.
+        sampled: those shots that are left are written, and struck off, as they come.
+        memory_bytes: what frames may take.
+
+    Raises:
+        TaskCancelled: ``stopped`` was true.
+        NotSupported: more memory is needed.
+        ProgramError, LimitExceeded: the program fails.
+    """
+    left = np.flatnonzero(sampled.left)
+    if not len(left):
+        return
+    found = records.Found(
+        sampled.memory, sampled.ends, sampled.left, np.zeros((0, 0), np.uint8), np.zeros(0),
+        np.zeros(3), np.zeros(1, np.int64),
+    )  # fmt: skip
+    _follow(compiled, parameters, seed, first_shot, left, found, SAMPLE, memory_bytes, stopped)
+
+
+def mean(
+    compiled: Compiled,
+    observable: PauliSum,
+    parameters: NDArray[np.float64],
+    seed: tuple[int, int],
+    shots: int,
+    memory_bytes: int,
+    stopped: Stopped,
+) -> Mean | None:
+    """The mean of an observable at the end of the program, before its last measurements.
+
+    Args:
+        shots: as many are sampled; 0 follows all paths, each with its probability.
+
+    Returns:
+        None where all paths are more than ``MOST_PATHS``.
+
+    Raises:
+        As ``sample`` does.
+    """
+    found = records.Found(
+        np.zeros((0, 0), np.uint8), np.zeros(0, np.int64), np.zeros(0, np.bool_),
+        observable.paulis, observable.coefficients, np.zeros(3), np.zeros(1, np.int64),
+    )  # fmt: skip
+
+    def enough() -> bool:
+        return shots == 0 and found.paths[0] > MOST_PATHS
+
+    order, mode = np.arange(max(shots, 1)), MEAN if shots else EXACT
+    _follow(
+        compiled, parameters, seed, 0, order, found, mode, memory_bytes, stopped, enough
+    )  # fmt: skip
+    if enough():
+        return None
+    weight, total, ns = found.sums.tolist()
+    return Mean(total / weight, ns / weight, int(found.paths[0]))
+
+
+def _follow(
+    compiled: Compiled,
+    parameters: NDArray[np.float64],
+    seed: tuple[int, int],
+    first_shot: int,
+    order: NDArray[np.int64],
+    found: records.Found,
+    mode: int,
+    memory_bytes: int,
+    stopped: Stopped,
+    enough: Callable[[], bool] = lambda: False,
+) -> None:
+    """Walks until all paths have ended, or enough have."""
+    code = compiled.code if mode == SAMPLE else compiled.observed
+    parameters = np.array(parameters, dtype=np.float64)  # for kernels, of one type however it came
+    angles = compiled.angles(parameters[np.newaxis])[0]
+    shots = _shots(seed, first_shot, order)
+    draws.begin(shots)
+    n = compiled.circuit.num_qubits
+    active = min(_ACTIVE, n)
+    if code.tableau[0]:
+        active = (tableau.amplitudes(n) - 1).bit_length()
+    stack = _stack(compiled, _FRAMES + 2 * len(order).bit_length(), active + 2)
+    frame = stack.frames[0]
+    frame["hi"] = frame["hit"] = len(order)
+    if code.tableau[0]:
+        frame["active"] = active
+        tableau.begin(stack.words[0], n)
+    draws.lowest(shots, frame)
+    control = records.Control(mode, MAX_STEPS, compiled.circuit.num_outputs, np.zeros(3, np.int64))
+    while True:
+        go_on(stopped)
+        status = walk(code, angles, parameters, stack, shots, found, control)
+        if status == DONE or enough():
+            return
+        if status == FAILED:
+            top, wrong, pc = control.state.tolist()
+            raise failure(compiled.circuit, wrong, pc, stack, top)
+        if status in (MORE_FRAMES, MORE_AMPLITUDES):
+            stack, shots = _grown(compiled, stack, shots, status, memory_bytes)
+
+
+def _shots(seed: tuple[int, int], first_shot: int, order: NDArray[np.int64]) -> records.Shots:
+    key = np.array([draws.key_of(np.uint64(seed[0]), np.uint64(seed[1]))], dtype=np.uint64)
+    size = int(order.max()) + 1
+    return records.Shots(
+        key, np.array([first_shot]), order.copy(), np.zeros(size), np.zeros(size, np.int64),
+        np.zeros(size, np.int64), np.empty(1 << (_ACTIVE + 2)),
+    )  # fmt: skip
+
+
+def _stack(compiled: Compiled, frames: int, active: int) -> records.Stack:
+    """Room for so many frames of so many active qubits; the first is where a program begins."""
+    circuit = compiled.circuit
+    n = circuit.num_qubits
+    ints = np.zeros((frames, len(circuit.cells)), dtype=np.int64)
+    psi = np.empty((frames, 1 << active), dtype=np.complex128)
+    stack = records.Stack(
+        frames=np.zeros(frames, dtype=FRAME),
+        psi=psi,
+        words=psi.view(np.uint64),
+        ints=ints,
+        floats=ints.view(np.float64),
+        bits=np.zeros((frames, circuit.num_clbits), dtype=np.uint8),
+        free=np.zeros((frames, n)),
+        began=np.full((frames, n), -1.0),
+        ended=np.zeros((frames, n)),
+        where=np.full((frames, n), ZERO, dtype=np.int64),
+        leaked=np.zeros((frames, n), dtype=np.uint8),
+        boxes=np.zeros((frames, compiled.depth)),
+    )
+    stack.psi[0, 0] = 1.0
+    stack.ints[0] = circuit.cells
+    stack.frames["weight"] = 1.0
+    return stack
+
+
+def stack_bytes(compiled: Compiled, frames: int, active: int) -> int:
+    """Memory that frames take."""
+    circuit = compiled.circuit
+    return frames * (
+        FRAME.itemsize + (16 << active) + 8 * len(circuit.cells) + circuit.num_clbits
+        + 33 * circuit.num_qubits + 8 * compiled.depth
+    )  # fmt: skip
+
+
+def _grown(
+    compiled: Compiled,
+    stack: records.Stack,
+    shots: records.Shots,
+    status: int,
+    memory_bytes: int,
+) -> tuple[records.Stack, records.Shots]:
+    """The same frames with room for more frames, or for two more active qubits."""
+    frames, amplitudes = stack.psi.shape
+    active = amplitudes.bit_length() - 1
+    wanted = frames * 2 if status == MORE_FRAMES else frames
+    more = active + 2 if status == MORE_AMPLITUDES else active
+    used = int(np.count_nonzero(stack.frames["hi"] > stack.frames["lo"]))
+    needed = stack_bytes(compiled, used + 1, more)
+    if needed > memory_bytes:
+        raise NotSupported(
+            f"the program brings {int(stack.frames['active'].max()) + 1} qubits into superposition "
+            f"at once, for which it takes more than {memory_bytes:.3g} bytes",
+            layer="device",
+            remedy="Use fewer qubits at a time, or a QPU on a larger machine",
+            bytes=needed,
+            memory_bytes=memory_bytes,
+        )
+    made = _stack(compiled, wanted, more)
+    for old, new in zip(stack, made, strict=True):
+        if old.ndim == 1:
+            new[: len(old)] = old
+        else:
+            new[: len(old), : old.shape[1]] = old
+    if more > active:
+        shots = shots._replace(sums=np.empty(1 << more))
+    return made, shots
