@@ -9,7 +9,8 @@ import random
 import time
 from dataclasses import dataclass
 
-from openqse_agent.qpu.tasks.queue import FairQueue, Owner
+from openqse_agent.qpu.tasks.policies import Owner
+from openqse_agent.qpu.tasks.queue import FairQueue
 from openqse_agent.qpu.tasks.shares import ShareTree
 from openqse_agent.slurm.client import AccountShare
 

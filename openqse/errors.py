@@ -67,7 +67,7 @@ class OpenQSEError(Exception):
         self.message = message
         self.layer: str = layer or Layer.CLIENT
         self._placed = layer is not None
-        self.remedy = remedy or self.default_remedy
+        self.remedy: str = remedy or self.default_remedy
         self.details = details
 
     def at(self, layer: str) -> Self:

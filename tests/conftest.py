@@ -14,6 +14,7 @@ SLOW = {
     "unit/agent/test_attach.py": "starts agents",
     "unit/agent/test_attach_crashes.py": "kills processes",
     "unit/agent/test_crashes.py": "kills processes",
+    "unit/agent/test_malformed.py": "starts agents",
     "unit/agent/test_probe.py": "starts processes",
     "unit/agent/test_secrets.py": "starts processes",
     "unit/agent/test_units.py": "starts processes, as root",

@@ -80,8 +80,10 @@ class AgentConfig:
     """The file; every table and key may be left out.
 
     Attributes:
+        site: the site file.
         keys: the folder of this host's secret keys (``openqse-keys``); needed where the site file
             has keys.
+        log_level: "debug", "info", "warning" or "error".
     """
 
     site: Path = site.DEFAULT_PATH

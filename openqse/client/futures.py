@@ -14,7 +14,7 @@ from openqse.program.program import Program
 from openqse.wire.messages import Kind, Latency
 from openqse.wire.task_ids import session_id, session_of
 
-log = logging.getLogger("openqse")
+log: logging.Logger = logging.getLogger("openqse")
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Future(Generic[T]):
     def __init__(
         self, transport: Transport, task_id: bytes, finish: Callable[[Outcome], T]
     ) -> None:
-        self.task_id = task_id.hex()
+        self.task_id: str = task_id.hex()
         self.key = task_id
         self._transport = transport
         self._finish = finish

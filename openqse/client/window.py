@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 
+from openqse.errors import DeadlineExceeded
 from openqse.wire import limits
 
 
@@ -21,11 +22,10 @@ class Window:
         tasks, size: those that are, and the bytes of their messages.
     """
 
-    def __init__(self, allowed: int, most: int = limits.BYTES_IN_FLIGHT) -> None:
+    def __init__(self, allowed: int) -> None:
         self.allowed = allowed
         self.tasks = 0
         self.size = 0
-        self._most = most
         self._lock = threading.Lock()
 
     def has_place(self) -> bool:
@@ -34,7 +34,7 @@ class Window:
 
     def has_room(self, size: int) -> bool:
         """Whether so many bytes fit beside those of the others; alone any number does."""
-        return not self.size or self.size + size <= self._most
+        return not self.size or self.size + size <= limits.BYTES_IN_FLIGHT
 
     def take_place(self) -> bool:
         """Takes a place for a task; False if there is none."""
@@ -57,6 +57,14 @@ class Window:
         with self._lock:
             self.tasks -= 1
             self.size -= size
+
+
+def window_full(what: str) -> DeadlineExceeded:
+    """The error of a task that found no place in time."""
+    return DeadlineExceeded(
+        f"{what} are unanswered and none ended within the timeout",
+        remedy="Wait for results before submitting more, or allow more time",
+    )
 
 
 class Receipts:

@@ -48,6 +48,7 @@ class PauliSum:
 
     @property
     def num_qubits(self) -> int:
+        """Qubits that the observable is on."""
         return int(self.paulis.shape[1])
 
     @staticmethod
@@ -114,6 +115,8 @@ def _real(coefficients: ArrayLike) -> NDArray[np.float64]:
     Raises:
         ArgumentError: one of them is not a real number.
     """
+    if isinstance(coefficients, np.ndarray) and coefficients.dtype == np.float64:
+        return np.array(coefficients, order="C")  # as they come with every task
     try:
         values = np.array(coefficients, dtype=np.complex128, order="C")
     except (TypeError, ValueError) as error:

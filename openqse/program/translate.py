@@ -72,6 +72,15 @@ def _from_openqasm(program: Program, target: Target | None) -> Program:
     return loads(text).program
 
 
+def _to_openqasm(program: Program, target: Target | None) -> Program:
+    from openqse.program.openqasm import dumps
+
+    circuit = Circuit.of(program)
+    return Program(
+        OPENQASM_3, dumps(circuit, portable=True).encode(), circuit.parameters, circuit.outputs
+    )
+
+
 def _form_2(program: Program, target: Target | None) -> Program:
     return Circuit.of(program).program
 
@@ -80,6 +89,7 @@ _OWN = (
     Translator(FORMAT_1, FORMAT, _form_2),
     Translator(OPENQASM_2, FORMAT, _from_openqasm),
     Translator(OPENQASM_3, FORMAT, _from_openqasm),
+    Translator(FORMAT, OPENQASM_3, _to_openqasm),
 )
 
 

@@ -149,7 +149,7 @@ def _figure(value: Any) -> str:
 
 
 class _Progress:
-    """Says on stderr how far a run is, every second.
+    """Reports a run's progress on stderr, every second.
 
     Attributes:
         seconds: that it took.

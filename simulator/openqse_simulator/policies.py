@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from openqse_agent.config import QPUConfig
-from openqse_agent.qpu.tasks.queue import FairQueue, FifoQueue, Owner
+from openqse_agent.qpu.tasks.policies import FifoQueue, Owner
+from openqse_agent.qpu.tasks.queue import FairQueue
 from openqse_agent.qpu.tasks.shares import DEFAULT_HALF_LIFE, ShareTree
 from openqse_agent.slurm.client import AccountShare
 

@@ -145,13 +145,13 @@ local tests = {
         for _, row in ipairs(options()) do
             seen[row.accepted] = seen[row.accepted] + 1
             if row.accepted then
-                local site, licences = {}, {}
+                local site, licenses = {}, {}
                 for name, slots in row.what:gmatch("(%S+)=(%d+)") do
                     site[#site + 1] = name .. " = { slots = 65535 }"
-                    licences[#licences + 1] = "qpu_" .. name .. ":" .. slots
+                    licenses[#licenses + 1] = "qpu_" .. name .. ":" .. slots
                 end
                 load_script("return { " .. table.concat(site, ", ") .. " }")
-                accepts(job(row.value), table.concat(licences, ","))
+                accepts(job(row.value), table.concat(licenses, ","))
             else
                 load_script(SITE)
                 refuses(job(row.value), "--qpu=")

@@ -43,10 +43,10 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_lines_are_short(path: Path) -> None:
-    """But for tables, and for words that cannot be broken."""
+    """But for tables, and for words that cannot be broken. ``ci/wrap FILE`` wraps the rest."""
     long = [
         line
-        for line in path.read_text().splitlines()
+        for line in prose(path.read_text()).splitlines()
         if len(line) > WIDTH and not line.startswith("|") and " " in line.strip("- ")
     ]
     assert long == []
@@ -58,3 +58,15 @@ def test_tables_have_short_cells(path: Path) -> None:
     for line in path.read_text().splitlines():
         if line.startswith("|"):
             assert max(len(cell.strip()) for cell in line.split("|")) <= 160, line
+
+
+def test_every_test_that_a_promise_names_is_there() -> None:
+    tests = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    names = set(re.findall(r"def test_(\w+)", "\n".join(tests.values())))
+    promises = re.findall(r"`([^`]+)`", (ROOT / "docs" / "reliability.md").read_text())
+    for said in promises:
+        if said.endswith(".py") and said.rpartition("/")[2].startswith("test_"):
+            assert said.rpartition("/")[2] in tests
+        elif "…" in said or said.count("_") > 3:
+            pattern = re.compile(re.escape(said).replace("…", r"\w*"))
+            assert any(pattern.fullmatch(name) for name in names), said

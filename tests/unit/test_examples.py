@@ -50,10 +50,11 @@ def test_the_python_of_the_readme_runs(
     assert [line.split("]")[0] for line in sorted(printed[1:])] == ["[0.1", "[0.2", "[0.3"]
 
 
+COMMANDS = [command for block in blocks("console") for command in commands(block)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "command", [command for block in blocks("console") for command in commands(block)]
-)
+@pytest.mark.parametrize("command", [each for each in COMMANDS if "examples/" not in each])
 def test_the_commands_of_the_readme_run(command: str) -> None:
     assert succeeds([sys.executable, *shlex.split(command)[1:]])
 

@@ -82,7 +82,8 @@ from openqse_agent.qpu.reports.estimates import Estimates
 from openqse_agent.qpu.reports.rows import queue_rows, share_rows, wait_report
 from openqse_agent.qpu.service.maintenance import Maintenance, load
 from openqse_agent.qpu.tasks.executor import Executor
-from openqse_agent.qpu.tasks.queue import FairQueue, FifoQueue, Queue
+from openqse_agent.qpu.tasks.policies import FifoQueue, Queue
+from openqse_agent.qpu.tasks.queue import FairQueue
 from openqse_agent.qpu.tasks.sessions import Address, Ledger, Session
 from openqse_agent.qpu.tasks.shares import DEFAULT_HALF_LIFE, ShareTree, decay_per_second
 from openqse_agent.qpu.tasks.task import State, Task

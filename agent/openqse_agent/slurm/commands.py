@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from openqse.errors import SlurmError
-from openqse_agent.slurm import fair_tree, use_word
+from openqse_agent.slurm import fair_tree, usage_comment
 from openqse_agent.slurm.client import FairTree, Job, QPUUse, Reservation
 from openqse_agent.slurm.processes import output, run, unreadable
 from openqse_agent.slurm.records import (
@@ -83,7 +83,7 @@ class Commands:
             unreadable("sshare and scontrol show config", error, rows)
 
     def record_use(self, job_id: int, use: Mapping[str, QPUUse]) -> bool:
-        """Has a job's record in the accounting say what it used, by QPU; ``use_word`` has the form.
+        """Has a job's accounting record say what it used, by QPU (see ``usage_comment``).
 
         It is said in AdminComment, or in SystemComment where AdminComment has quotes, which
         sacctmgr would turn into backticks.
@@ -100,7 +100,7 @@ class Commands:
         name, comments = self._accounted(job_id)
         command = ["sacctmgr", "--immediate", "--quiet", "modify", "job", "where", f"jobid={name}"]
         for column, comment in comments.items():
-            wanted = use_word.merged(comment, use)
+            wanted = usage_comment.merged(comment, use)
             if wanted == comment:
                 return True
             if not set(wanted) & set(_QUOTES) and len(wanted.encode()) <= _COMMENT_BYTES:

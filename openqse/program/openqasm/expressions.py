@@ -29,6 +29,7 @@ from openqse.program.openqasm.nodes import (
 )
 from openqse.program.openqasm.references import References
 from openqse.program.openqasm.source import counted
+from openqse.program.openqasm.state import UNKNOWN
 from openqse.program.openqasm.values import (
     BOOL,
     COMPLEX,
@@ -149,6 +150,10 @@ class Expressions(References):
         return self.unary(node.op, self.evaluate(node.operand), node.at)
 
     def _chain(self, node: Chain) -> Value:
+        if node.rest[0][0] in ("==", "!=") and len(node.rest) == 1:
+            wide = self._wide(node.first)
+            if wide is not None:
+                return self._compared_wide(wide, node)
         value = self.evaluate(node.first)
         for op, at, operand in node.rest:
             if op in ("&&", "||"):
@@ -158,6 +163,43 @@ class Expressions(References):
                 value = self.kept(value)
             value = self.binary(op, value, self.evaluate(operand), at)
         return value
+
+    def _wide(self, node: Expression) -> Bits | None:
+        """A register of more bits than a cell has, whose value is not known."""
+        found: object = None
+        if isinstance(node, Name):
+            found = self.find(node.name, node.at)
+        elif isinstance(node, Index):
+            base = node
+            while isinstance(base.base, Index):
+                base = base.base
+            name = base.base
+            if isinstance(name, Name) and isinstance(self.find(name.name, name.at), Bits):
+                found = self._bits_of(node)
+        if not isinstance(found, Bits) or len(found.numbers) <= 64:
+            return None
+        return found if any(self.bit_states[n] == UNKNOWN for n in found.numbers) else None
+
+    def _compared_wide(self, bits: Bits, node: Chain) -> Value:
+        """Whether a wide register has a known value, or not."""
+        op, at, operand = node.rest[0]
+        if isinstance(operand, Number) and isinstance(operand.value, int):
+            value = Value(INT, operand.value)  # however large
+        else:
+            value = self.evaluate(operand)
+        kind = self.bit_type(bits)
+        if not isinstance(value.data, int):
+            raise self._too_wide(kind, at)
+        if value.type.kind == "bit" and value.type != kind:
+            raise self.invalid(at, f"{op!r} between {kind} and {value.type}", op)
+        if not 0 <= value.data < 2**kind.width:
+            return Value(BOOL, int(op == "!="))
+        equal = Value(BOOL, 1)
+        for i in range(0, kind.width, 64):
+            part = self.read(Bits(bits.numbers[i : i + 64], False), at)
+            wanted = Value(part.type, value.data >> i & ((1 << part.type.width) - 1))
+            equal = self.binary("&", equal, self.binary("==", part, wanted, at), at)
+        return equal if op == "==" else self.unary("!", equal, at)
 
     def kept(self, value: Value) -> Value:
         """A copy that stays what it is when a variable changes."""

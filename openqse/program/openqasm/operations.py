@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from openqse.errors import NotSupported, ProgramError
 from openqse.program.gates import Op
 from openqse.program.openqasm import limits
 from openqse.program.openqasm.dialects import Dialect
@@ -21,9 +22,12 @@ from openqse.program.openqasm.nodes import (
     Physical,
     QubitDeclaration,
     Reset,
+    Statement,
 )
+from openqse.program.openqasm.references import Undecided
 from openqse.program.openqasm.source import Sources, counted, shortened
 from openqse.program.openqasm.steps import Gate, Step
+from openqse.program.openqasm.subroutines import Routine
 from openqse.program.openqasm.timing import Timing
 from openqse.program.openqasm.values import (
     Bits,
@@ -103,6 +107,46 @@ class Operations(Timing):
                 return list(dict.fromkeys(q for v in own for q in v.numbers))
             scope = scope.parent
         return list(range(self.num_qubits))
+
+    def choose(self, node: Statement, undecided: Undecided, run: Callable[[], object]) -> None:
+        """Writes a statement once for each qubit that its index may name at run time.
+
+        A qubit for which the statement is wrong, as one that it names already, ends the program.
+        """
+        if self.emit != self.append:
+            raise self.undecided(undecided)
+        cell, at = undecided.cell, node.at
+        before = self.scope, self.emit, self._nesting
+        self.require_below(cell, undecided.size, f"an index of {undecided.name!r}", at)
+        failures: list[ProgramError] = []
+        for number in range(undecided.size):
+            test = self.computed(Op.EQ, cell, self.constant(number)).cell
+            with self.region(node, at):
+                self.compute(Op.IF, test)
+                self.chosen[id(undecided.index)] = number
+                try:
+                    run()
+                except ProgramError as error:
+                    self.scope, self.emit, self._nesting = before
+                    failures.append(error)
+                    self.compute(Op.FAIL, self.stream.message(error.message))
+                self.compute(Op.END)
+        del self.chosen[id(undecided.index)]
+        if len(failures) == undecided.size:
+            raise failures[0]
+
+    def is_gate(self, name: str) -> bool:
+        """Whether a call of this name is that of a gate, and not of a subroutine."""
+        return name == "gphase" or not isinstance(self.find(name, 0), Routine)
+
+    def undecided(self, undecided: Undecided) -> NotSupported:
+        """The refusal of an index that cannot be chosen at run time."""
+        return self.unsupported(
+            undecided.index.at,
+            "indices of qubits that depend on outcomes or inputs in this place",
+            undecided.name,
+            "Choose with 'if' or 'switch', or use the qubit in a gate, a measurement or a reset",
+        )
 
     def measured(self, node: Measure) -> Bits:
         qubits = self.qubits(node.operand)

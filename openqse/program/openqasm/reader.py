@@ -40,6 +40,7 @@ from openqse.program.openqasm.nodes import (
     Include,
     InputOutput,
     Jump,
+    Measure,
     Nop,
     Opaque,
     Pragma,
@@ -52,6 +53,7 @@ from openqse.program.openqasm.nodes import (
     While,
 )
 from openqse.program.openqasm.parser import Parser
+from openqse.program.openqasm.references import Undecided
 from openqse.program.openqasm.source import Sources, counted, shortened
 from openqse.program.openqasm.steps import Gate, is_number
 from openqse.program.openqasm.values import (
@@ -172,7 +174,8 @@ class Reader(Flat):
             statement = parser.statement()
             if statement is not None:
                 self.execute(statement)
-                if not isinstance(statement, _NAMES_STAY):
+                called = isinstance(statement, GateCall) and not self.is_gate(statement.name)
+                if called or not isinstance(statement, _NAMES_STAY):
                     self.forget_flat()
 
     def execute(self, node: Statement) -> Flow:
@@ -180,9 +183,21 @@ class Reader(Flat):
         at, self.at = self.at, node.at
         self.spend(1, node.at)
         with self.statement_ends():
-            flow = _RULES[type(node)](self, node)
+            flow = self._attempt(node)
         self.at = at
         return flow if isinstance(flow, Flow) else Flow.NEXT
+
+    def _attempt(self, node: Statement) -> Flow | None:
+        try:
+            return _RULES[type(node)](self, node)
+        except Undecided as undecided:
+            measures = isinstance(node, Assignment) and isinstance(node.value, Measure)
+            gate = isinstance(node, GateCall) and self.is_gate(node.name)
+            if not (measures or gate or isinstance(node, Reset)):
+                raise self.undecided(undecided) from None
+            found = undecided
+        self.choose(node, found, lambda: self._attempt(node))
+        return None
 
     def finish(self) -> Circuit:
         """The circuit of all that was executed."""
@@ -389,7 +404,7 @@ def _text(path: Path) -> str:
         data = file.read(4 * limits.MAX_SOURCE + 1)
     try:
         return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
         raise ProgramError(
-            f"{path}: the file is not text in UTF-8", remedy="Save it as UTF-8", line=1
+            f"{path} cannot be read: {error}", remedy="Save the file as UTF-8", line=1
         ) from None

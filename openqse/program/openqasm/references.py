@@ -53,12 +53,24 @@ _DEFAULT_WIDTHS = {
 _WIDTHS = {"int": range(1, 65), "uint": range(1, 65), "float": (16, 32, 64), "angle": range(1, 65)}
 
 
+class Undecided(Exception):
+    """The index of a qubit is known only at run time: integer cell ``cell``, below ``size``."""
+
+    def __init__(self, index: Expression, cell: int, size: int, name: str) -> None:
+        super().__init__(name)
+        self.index = index
+        self.cell = cell
+        self.size = size
+        self.name = name
+
+
 class References(Arithmetic):
     """What a name, with its indices, stands for."""
 
     def __init__(self, sources: Sources) -> None:
         super().__init__(sources)
         self.scope = Scope(None)
+        self.chosen: dict[int, int] = {}  # by the node of a qubit's index: the one that is tried
 
     def evaluate(self, node: Expression) -> Value:
         raise NotImplementedError
@@ -186,7 +198,10 @@ class References(Arithmetic):
                 node.at, f"{name!r} has one dimension, not {len(node.indices)}", name
             )
         index = node.indices[0]
-        positions = self.positions(index, len(register.numbers), name)
+        if isinstance(register, Qubits) and not isinstance(index, Items | Range):
+            positions: int | Sequence[int] = self._qubit_index(index, len(register.numbers), name)
+        else:
+            positions = self.positions(index, len(register.numbers), name)
         if isinstance(positions, int):
             chosen: Sequence[int] = (register.numbers[positions],)
         elif isinstance(positions, range) and isinstance(register.numbers, range):
@@ -198,6 +213,16 @@ class References(Arithmetic):
             self.spend(len(positions), node.at)
             chosen = [register.numbers[i] for i in positions]
         return type(register)(chosen, isinstance(positions, int))
+
+    def _qubit_index(self, index: Expression, size: int, name: str) -> int:
+        if id(index) in self.chosen:
+            return self.chosen[id(index)]
+        value = self.evaluate(index)
+        if isinstance(value.data, Run) and value.type.kind != "angle":
+            cell = self.converted(value, INT, index.at).data
+            assert isinstance(cell, Run)
+            raise Undecided(index, cell.cell, size, name)
+        return self.position(self.integer(index), size, name, index.at)
 
     def positions(self, index: Expression, size: int, name: str) -> int | Sequence[int]:
         """The positions that an index, a range or an index set selects of so many elements."""

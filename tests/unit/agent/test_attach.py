@@ -665,7 +665,7 @@ def test_many_jobs_leave_no_thread_descriptor_directory_or_lease_behind(stack: S
 
 VISITOR = """
 import os, socket, sys
-import openqse, openqse.remote, zmq
+import openqse, openqse.client.remote, zmq
 from openqse.errors import AgentUnavailable, NoLease
 uid, message, *paths = int(sys.argv[1]), bytes.fromhex(sys.argv[2]), *sys.argv[3:]
 os.setgroups([]), os.setgid(uid), os.setuid(uid)

@@ -30,7 +30,7 @@ from openqse_agent.qpu.loop import QPUAgent
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims and heartbeats often, so that the tests need not wait for them."""
-    monkeypatch.setattr("openqse.remote.ASK_EVERY", 0.2)
+    monkeypatch.setattr("openqse.client.recovery.ASK_EVERY", 0.2)
     monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.2)
 
 
@@ -236,7 +236,7 @@ def test_a_job_goes_on_under_its_lease_after_its_node_agent_was_killed(
 def test_a_rank_that_is_told_of_silence_waits_for_its_node_agent_all_the_same(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse.remote.TELL_AFTER", 0.3)
+    monkeypatch.setattr("openqse.client.recovery.TELL_AFTER", 0.3)
     stack.stop_node()
     future = rank.submit(echo_program(), parameters=[3], shots=1)
     with pytest.raises(DeadlineExceeded):  # not NoLease: the job's sockets are still there
@@ -248,7 +248,7 @@ def test_a_rank_that_is_told_of_silence_waits_for_its_node_agent_all_the_same(
 def test_a_job_that_ended_while_its_node_agent_was_away_is_told(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse.remote.TELL_AFTER", 1.0)
+    monkeypatch.setattr("openqse.client.recovery.TELL_AFTER", 1.0)
     stack.stop_node()
     stack.slurm.end(7)
     stack.start_node()

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openqse_agent.qpu.tasks.queue import INTERACTIVE_RUN, FairQueue, FifoQueue, Owner, Queue
+from openqse_agent.qpu.tasks.policies import FifoQueue, Owner, Queue
+from openqse_agent.qpu.tasks.queue import FairQueue
 from openqse_agent.qpu.tasks.shares import ShareTree
+from openqse_agent.qpu.tasks.tree import INTERACTIVE_RUN
 from openqse_agent.slurm.client import AccountShare
 
 checked = settings(max_examples=60, deadline=None)

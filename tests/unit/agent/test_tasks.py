@@ -311,7 +311,7 @@ def test_a_lost_qpu_agent_is_named(
 ) -> None:
     monkeypatch.setattr("openqse_agent.node.qpu_link.LOST_AFTER", 0.5)
     monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
-    monkeypatch.setattr("openqse.remote.PATIENCE", 2.5)
+    monkeypatch.setattr("openqse.client.recovery.PATIENCE", 2.5)
     stack.stop_qpu("emu0")
     with pytest.raises(AgentUnavailable, match=r"QPU agent: the QPU agent of emu0 at .* does not"):
         rank.run(echo_program(), parameters=[1])
@@ -320,7 +320,7 @@ def test_a_lost_qpu_agent_is_named(
 def test_a_lost_node_agent_is_named(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse.remote.PATIENCE", 1.5)
+    monkeypatch.setattr("openqse.client.recovery.PATIENCE", 1.5)
     stack.stop_node()
     try:
         with pytest.raises(AgentUnavailable, match="node agent: the node agent has not answered"):

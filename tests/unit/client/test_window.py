@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openqse.client.window import Receipts, Window
@@ -17,8 +18,13 @@ def test_a_window_has_so_many_places() -> None:
     assert [window.take_place() for _ in range(2)] == [True, False]
 
 
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BYTES_IN_FLIGHT", 100)
+
+
 def test_a_task_alone_may_be_of_any_size_and_others_wait_for_room() -> None:
-    window = Window(9, most=100)
+    window = Window(9)
     assert window.take_room(500)
     assert not window.take_room(1)
     window.free(500)
@@ -27,9 +33,10 @@ def test_a_task_alone_may_be_of_any_size_and_others_wait_for_room() -> None:
     assert window.take_room(40)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 60)), max_size=60))
 def test_a_window_is_never_overdrawn_and_never_stuck(steps: list[tuple[bool, int]]) -> None:
-    window = Window(4, most=100)
+    window = Window(4)
     held: list[int] = []
     for ends, size in steps:
         if ends and held:

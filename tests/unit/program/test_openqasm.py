@@ -483,7 +483,7 @@ HEAD = STD + "qubit[3] q;\nbit[2] c;\n"  # four lines, so that the program under
         ("float[80] n;", "float"),
         ("x[10ns] q[0];", "x"),
         ("c[0] = measure q[0]; complex w; if (c[0]) { w = 1im; }", "complex"),
-        ("bit[70] d; d[0:2] = measure q; if (d == 0) { x q[0]; }", "bit"),
+        ("bit[70] d; d[0:2] = measure q; if (d < 3) { x q[0]; }", "bit"),
         ("int n; c = measure q[0:1]; if (c[0]) { n = 1; } qubit[n] r;", None),
         ("x $0;", None),
     ],

@@ -12,7 +12,7 @@ from openqse.wire import limits
 from openqse.wire.messages import Header, Latency
 from openqse.wire.reports import EstimateQuestion
 from openqse_agent.qpu.tasks.executor import Executor
-from openqse_agent.qpu.tasks.queue import Owner
+from openqse_agent.qpu.tasks.policies import Owner
 from openqse_agent.qpu.tasks.sessions import Address
 
 log = logging.getLogger("qpu-agent")

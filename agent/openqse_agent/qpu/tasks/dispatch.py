@@ -12,8 +12,8 @@ from openqse.errors import LimitExceeded, OpenQSEError
 from openqse.wire import limits
 from openqse_agent.qpu.charges.commit import AHEAD, Ended
 from openqse_agent.qpu.journal import Charge
+from openqse_agent.qpu.tasks.policies import Queue
 from openqse_agent.qpu.tasks.programs import Prepared, shots_of
-from openqse_agent.qpu.tasks.queue import Queue
 from openqse_agent.qpu.tasks.sessions import Ledger
 from openqse_agent.qpu.tasks.task import UNDER_WAY, Outcome, State, Task
 

@@ -30,8 +30,8 @@ from openqse.program.program import Program
 from openqse_agent.clock import SYSTEM, Clock
 from openqse_agent.qpu.charges.commit import Ended, GroupCommit
 from openqse_agent.qpu.tasks.dispatch import Batch, Dispatch, Ran, check_size, stops
+from openqse_agent.qpu.tasks.policies import Queue, Queueable
 from openqse_agent.qpu.tasks.programs import Prepared, Programs, shots_of
-from openqse_agent.qpu.tasks.queue import Queue, Queueable
 from openqse_agent.qpu.tasks.sessions import Ledger
 from openqse_agent.qpu.tasks.task import Outcome, State, Task
 

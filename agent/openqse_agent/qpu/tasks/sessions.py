@@ -18,7 +18,7 @@ from openqse.wire import limits
 from openqse.wire.frames import Frame
 from openqse.wire.versions import SPOKEN
 from openqse_agent.qpu.leases import Lease
-from openqse_agent.qpu.tasks.queue import Owner
+from openqse_agent.qpu.tasks.policies import Owner
 
 #: Envelope of an answer: routing id of the relay or the node agent, and of the session.
 Address = tuple[bytes, bytes]

@@ -12,7 +12,7 @@ from openqse import device
 from openqse.errors import DeadlineExceeded, OpenQSEError
 from openqse.program.program import Program
 from openqse_agent.qpu.leases import Lease
-from openqse_agent.qpu.tasks.queue import Owner
+from openqse_agent.qpu.tasks.policies import Owner
 from openqse_agent.qpu.tasks.sessions import Session
 
 Outcome: TypeAlias = "device.Outcome | OpenQSEError"

@@ -155,8 +155,11 @@ CONSTRUCTS = [
            "x q; for int i in [0:9] { c = measure q; if (c && i == 3) break; n += i; }", "0011"),
     _three(CONTROL, "end", "qubit q; bit c; x q; c = measure q; if (c) { end; } x q; "
            "c = measure q;", "1"),
-    _no(CONTROL, "index of a qubit that depends on outcomes", "qubit[2] q; bit c; "
-        "c = measure q[0]; x q[int(c)];", "depend on outcomes", "choose with if or switch"),
+    _three(CONTROL, "index of a qubit that depends on outcomes", "qubit[3] q; bit[3] c; bit d; "
+           "x q[0]; d = measure q[0]; x q[int(d) + 1]; cx q[2], q[int(d) - 1]; c = measure q;",
+           "1100", note="in gates, measurements and resets"),
+    _no(CONTROL, "aliases and arguments that depend on outcomes", "qubit[3] q; bit c; "
+        "c = measure q[0]; let a = q[int(c)];", "in this place", "choose with if or switch"),
     _three(ROUTINES, "def, return", "def f(qubit a, int n) -> bit { for int i in [1:n] { x a; } "
            "return measure a; } qubit q; bit c = f(q, 3);", "1"),
     _three(ROUTINES, "return that depends on outcomes", "def f(qubit a) -> int { bit m; "

@@ -73,7 +73,7 @@ def test_a_byte_order_mark_and_odd_bytes(program: Path) -> None:
     program.write_bytes(b"\xef\xbb\xbf" + MAIN.encode())
     assert distribution(load(program)) == pytest.approx({"1": 1.0})
     program.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(OpenQSEError, match="UTF-8"):
+    with pytest.raises(OpenQSEError, match="utf-8"):
         load(program)
 
 

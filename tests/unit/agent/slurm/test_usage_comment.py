@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from openqse_agent.slurm.client import QPUUse
-from openqse_agent.slurm.use_word import merged
+from openqse_agent.slurm.usage_comment import merged
 
 USE = {"emu0": QPUUse(2.5, 3, 300, 0.125)}
 ITEMS = "qpu_time/emu0=2.5,tasks/emu0=3,shots/emu0=300,waited/emu0=0.125"

@@ -1,6 +1,6 @@
-"""What a job used, as one word among what else its record in Slurm's accounting has as a comment.
+"""The usage comment: what a job used, as one word in the comment of its accounting record.
 
-The word has the form of Slurm's own lists of resources, such as AllocTRES, and no quotes, which
+The word has the form of Slurm's own lists of resources, such as AllocTRES. It has no quotes, which
 sacctmgr would change::
 
     openqse:qpu_time/emu0=12.5,tasks/emu0=40,shots/emu0=4000,waited/emu0=3.25,qpu_time/emu1=...
@@ -19,10 +19,10 @@ _WORD = re.compile(r"(?<!\S)openqse:(\S*)")
 
 
 def merged(comment: str, use: Mapping[str, QPUUse]) -> str:
-    """The comment with a word that says this, and what it said before of other QPUs.
+    """A comment with this use added to what it says of other QPUs.
 
-    The word stands last: those who look at how a comment begins find it as it was. The comment is
-    returned as it is if it says this already, or if there is no use to tell.
+    The word stands last, so the beginning of the comment stays as it was. The comment comes back
+    unchanged if it says this already, or if there is no use to tell.
     """
     if not use:
         return comment
