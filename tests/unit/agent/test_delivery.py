@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
-from stack import Stack, eventually
 from test_tasks import echo_program, value_of
 
 import openqse
@@ -25,6 +24,7 @@ from openqse.wire.messages import Kind, header
 from openqse.wire.tasks import encode_task
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.tasks.intake import Intake
+from tests.support.agents.stack import Stack, eventually
 
 
 @pytest.fixture(autouse=True)

@@ -14,16 +14,16 @@ import pytest
 import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stack import Stack, eventually
 
 import openqse
-from conftest import free_ports
 from openqse.device import Work
 from openqse.program.program import Program
 from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode, unbundle
 from openqse.wire.messages import Kind, header
 from openqse.wire.tasks import encode_task
+from tests.support.agents.stack import Stack, eventually
+from tests.support.ports import free_ports
 
 checked = settings(
     max_examples=50,
