@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openqse.errors import NotSupported
+from openqse.program.gates import Op
 from openqse.program.machine import MAX_STEPS
 from openqse.program.observable import PauliSum
 from openqse_emulator.dynamic import draws, records, tableau
@@ -179,7 +180,9 @@ def _follow(
             top, wrong, pc = control.state.tolist()
             raise failure(compiled.circuit, wrong, pc, stack, top)
         if status in (MORE_FRAMES, MORE_AMPLITUDES):
-            stack, shots = _grown(compiled, stack, shots, status, memory_bytes)
+            top, wanted = int(control.state[0]), _most_frames(compiled, len(order))
+            frames = top + 2 if status == MORE_FRAMES else max(top + 1, wanted)
+            stack, shots = _grown(compiled, stack, shots, status, top, frames, memory_bytes)
 
 
 def _shots(seed: tuple[int, int], first_shot: int, order: NDArray[np.int64]) -> records.Shots:
@@ -226,35 +229,49 @@ def stack_bytes(compiled: Compiled, frames: int, active: int) -> int:
     )  # fmt: skip
 
 
+def _most_frames(compiled: Compiled, shots: int) -> int:
+    """How many frames are going to wait at once: a split halves the shots of one of the parts."""
+    opcodes = compiled.circuit.opcodes
+    splits = int(((opcodes == Op.MEASURE) | (opcodes == Op.RESET)).sum())
+    if (opcodes == Op.LOOP).any() or not compiled.quiet:
+        splits = shots
+    return 1 + min(splits, shots.bit_length())
+
+
 def _grown(
     compiled: Compiled,
     stack: records.Stack,
     shots: records.Shots,
     status: int,
+    top: int,
+    frames: int,
     memory_bytes: int,
 ) -> tuple[records.Stack, records.Shots]:
-    """The same frames with room for more frames, or for two more active qubits."""
-    frames, amplitudes = stack.psi.shape
+    """The same frames with room for more frames, or for two more active qubits.
+
+    Args:
+        top: the last frame.
+        frames: as many are going to be used. Memory that never is takes no room.
+    """
+    room, amplitudes = stack.psi.shape
     active = amplitudes.bit_length() - 1
-    wanted = frames * 2 if status == MORE_FRAMES else frames
     more = active + 2 if status == MORE_AMPLITUDES else active
-    used = int(np.count_nonzero(stack.frames["hi"] > stack.frames["lo"]))
-    needed = stack_bytes(compiled, used + 1, more)
+    needed = stack_bytes(compiled, frames, more)
     if needed > memory_bytes:
         raise NotSupported(
-            f"the program brings {int(stack.frames['active'].max()) + 1} qubits into superposition "
-            f"at once, for which it takes more than {memory_bytes:.3g} bytes",
+            f"the program brings {int(stack.frames['active'][: top + 1].max()) + 1} qubits into "
+            f"superposition at once, for which it takes more than {memory_bytes:.3g} bytes",
             layer="device",
             remedy="Use fewer qubits at a time, or a QPU on a larger machine",
             bytes=needed,
             memory_bytes=memory_bytes,
         )
-    made = _stack(compiled, wanted, more)
+    made = _stack(compiled, room * 2 if status == MORE_FRAMES else room, more)
     for old, new in zip(stack, made, strict=True):
         if old.ndim == 1:
-            new[: len(old)] = old
+            new[: top + 1] = old[: top + 1]
         else:
-            new[: len(old), : old.shape[1]] = old
+            new[: top + 1, : old.shape[1]] = old[: top + 1]
     if more > active:
         shots = shots._replace(sums=np.empty(1 << more))
     return made, shots

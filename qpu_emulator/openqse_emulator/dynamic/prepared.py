@@ -117,10 +117,9 @@ class Prepared:
     @cached_property
     def _open_gates(self) -> bool:
         """Whether gates have angles that are not known yet."""
-        begins = self.circuit.angle_offsets[:-1][self.circuit.opcodes < Op.MEASURE]
-        ends = self.circuit.angle_offsets[1:][self.circuit.opcodes < Op.MEASURE]
-        terms = self.circuit.term_angles[:, np.newaxis]
-        return bool(((begins <= terms) & (terms < ends)).any())
+        circuit = self.circuit
+        owners = np.searchsorted(circuit.angle_offsets, circuit.term_angles, side="right") - 1
+        return bool((circuit.opcodes[owners] < Op.MEASURE).any())
 
     def _automatic(self, shots: int | None) -> Choice:
         pauli, many = self.compiled.pauli, self.circuit.num_qubits > _DENSE
@@ -175,7 +174,8 @@ class Prepared:
                 left = np.ones(part.shots, np.bool_)
                 self._sample(chosen, part, i, row, part.first_shot, memory[i], left, kept, stopped)
                 return
-            key = "dynamic", chosen, self.circuit.id, row.tobytes(), part.seed, part.first_set + i
+            of_set = part.seed, part.first_set + i, part.of_shots
+            key = "dynamic", chosen, self.circuit.id, row.tobytes(), of_set
             shots = kept.get(key, lambda: Shots(part.of_shots, width + _TIME))
             last = part.first_shot + part.shots
 
