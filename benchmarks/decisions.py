@@ -9,8 +9,9 @@ import random
 import time
 from dataclasses import dataclass
 
-from openqse_agent.qpu.queue import FairQueue, Owner
-from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.qpu.tasks.policies import Owner
+from openqse_agent.qpu.tasks.queue import FairQueue
+from openqse_agent.qpu.tasks.shares import ShareTree
 from openqse_agent.slurm.client import AccountShare
 
 DECISIONS = 5000
@@ -30,7 +31,7 @@ def filled(tasks):
     shares = ShareTree()
     accounts = {f"account {i}": AccountShare("", 1 + i) for i in range(20)}
     shares.update(accounts, {}, None)
-    queue = FairQueue(shares, lead=2.0, memory=1.0)
+    queue = FairQueue(shares, interactive_credit=2.0, idle_credit=1.0)
     draw = random.Random(1)
     for i in range(tasks):
         session = i // 10

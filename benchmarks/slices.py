@@ -16,7 +16,7 @@ import numpy as np
 from openqse import device
 from openqse.program.builder import CircuitBuilder
 from openqse_emulator import profile
-from openqse_emulator.device import Emulator, create
+from openqse_emulator.device import Emulator, make
 from openqse_emulator.profile import Noise
 
 SLICES = 20
@@ -73,13 +73,13 @@ def pairs(name, blocks):
     draw = np.random.default_rng(1)
 
     def whole(work):
-        device.execute(emulator, prepared, work, never)
+        device.perform(emulator, prepared, work, never)
 
     def sliced(work):
         join = device.Join(work)
         total = emulator.estimate(prepared, shots, 1)
         for part in device.slices(work, total, -(-total // SLICES)):
-            join.add(device.execute(emulator, prepared, part, never))
+            join.add(device.perform(emulator, prepared, part, never))
         join.outcome()
 
     found = []
@@ -100,7 +100,7 @@ def pairs(name, blocks):
 
 
 def main():
-    create().close()
+    make().close()
     blocks = 3 if "--quick" in sys.argv else 9
     for name in PROGRAMS:
         sliced, whole = pairs(name, blocks).T

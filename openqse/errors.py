@@ -1,8 +1,47 @@
-"""Typed errors: what happened, in which layer of the stack, and what to do about it."""
+"""Typed errors: what happened, in which layer of the stack, and what to do about it.
+
+    OpenQSEError
+    ├── ProgramError            the program's text or form is not valid
+    ├── NotSupported            valid, but not offered: by the reader, the device or this version
+    │   ├── UnsupportedInput    the program's format, or something in it, which is named
+    │   └── NotAcquired         the device serves somebody else, or nobody, at present
+    ├── ArgumentError           (ValueError) an argument is out of range or of the wrong shape
+    ├── LimitExceeded           a cap was hit, which is named
+    ├── NoLease                 the job holds no lease of the QPU
+    ├── StaleLease              the lease was granted again since
+    ├── LeaseDenied             a job's lease was not granted at its start
+    ├── NotAuthorised           whoever asks has not proven that it may
+    ├── AgentUnavailable        an agent does not answer
+    ├── ProtocolError           a message is malformed
+    ├── UnknownProgram          the QPU agent no longer has the program
+    ├── TaskCancelled           the task was cancelled before it ended
+    ├── DeadlineExceeded        (TimeoutError) a task's or a call's deadline passed
+    │   └── QPUDrained          … while the QPU was drained
+    ├── DeviceError             the device failed
+    ├── StorageError            a journal cannot be written
+    ├── SlurmError              Slurm could not be asked, or does not confirm a job
+    ├── InternalError           a defect of this software
+    └── ConfigurationError      a configuration or site file is wrong
+
+``retryable`` says of each class whether the same call may succeed later as it is.
+"""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, ClassVar, Self
+
+
+class Layer(StrEnum):
+    """Where in the stack something happened."""
+
+    CLIENT = "client"
+    NODE_AGENT = "node agent"
+    QPU_AGENT = "QPU agent"
+    DEVICE = "device"
+    SLURMCTLD = "slurmctld"
+    SLURMDBD = "slurmdbd"
+    SIMULATOR = "simulator"
 
 
 class OpenQSEError(Exception):
@@ -10,14 +49,15 @@ class OpenQSEError(Exception):
 
     Attributes:
         code: stable name of the error class on the wire.
+        retryable: whether the same call may succeed later as it is.
         message: what happened.
-        layer: where in the stack: ``client``, ``node agent``, ``QPU agent``, ``device``,
-            ``slurmctld`` or ``slurmdbd``.
+        layer: where in the stack (see ``Layer``); an agent of another version may name another.
         remedy: what the reader can do about it.
         details: plain values for programs, such as ``line`` and ``construct`` of a program error.
     """
 
     code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
     default_remedy: ClassVar[str] = ""
 
     def __init__(
@@ -25,9 +65,9 @@ class OpenQSEError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.layer = layer or "client"
+        self.layer: str = layer or Layer.CLIENT
         self._placed = layer is not None
-        self.remedy = remedy or self.default_remedy
+        self.remedy: str = remedy or self.default_remedy
         self.details = details
 
     def at(self, layer: str) -> Self:
@@ -48,7 +88,7 @@ class OpenQSEError(Exception):
         return {
             "code": self.code,
             "message": self.message,
-            "layer": self.layer,
+            "layer": str(self.layer),
             "remedy": self.remedy,
             "details": self.details,
         }
@@ -67,10 +107,20 @@ class NotSupported(OpenQSEError):
 
 
 class UnsupportedInput(NotSupported):
-    """A program, or what a task asks of it, that the device has no way to carry out; the message
-    names the construct and the formats."""
+    """The device takes no program of this format, or not what this one has in it.
+
+    ``details`` has ``construct``, and ``format`` and ``formats`` (what it is, what is taken) where
+    the formats do not meet.
+    """
 
     code = "unsupported-input"
+
+
+class NotAcquired(NotSupported):
+    """The device serves somebody else, or nobody, at present: no session with it is open."""
+
+    code = "not-acquired"
+    retryable = True
 
 
 class ArgumentError(OpenQSEError, ValueError):
@@ -113,6 +163,7 @@ class AgentUnavailable(OpenQSEError):
     """An agent does not answer within its deadline."""
 
     code = "agent-unavailable"
+    retryable = True
 
 
 class ProtocolError(OpenQSEError):
@@ -125,6 +176,7 @@ class UnknownProgram(OpenQSEError):
     """The QPU agent no longer has the program that a task names; the client sends it again."""
 
     code = "unknown-program"
+    retryable = True
 
 
 class TaskCancelled(OpenQSEError):
@@ -143,6 +195,7 @@ class QPUDrained(DeadlineExceeded):
     """A task's deadline passed while its QPU was drained; the message says by whom and why."""
 
     code = "drained"
+    retryable = True
 
 
 class DeviceError(OpenQSEError):
@@ -155,12 +208,14 @@ class StorageError(OpenQSEError):
     """A journal cannot be written, so nothing is done that would have to be recorded."""
 
     code = "storage"
+    retryable = True
 
 
 class SlurmError(OpenQSEError):
     """Slurm could not be asked, or does not confirm what a job claims."""
 
     code = "slurm"
+    retryable = True
 
 
 class InternalError(OpenQSEError):

@@ -6,21 +6,20 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import entry_points
+from dataclasses import replace
 from typing import Any
 
 from openqse import device
+from openqse.client.futures import Future, Request
+from openqse.client.qpu import QPU
 from openqse.errors import ArgumentError, DeadlineExceeded, OpenQSEError, TaskCancelled
-from openqse.qpu import QPU, Future, Request
 
-
-def device_names() -> set[str]:
-    """Names of the installed devices."""
-    return {point.name for point in entry_points(group=device.ENTRY_POINTS)}
+#: Tasks that are under way at once, at most.
+_WATERMARK = 8
 
 
 def open_qpu(name: str, profile: str | None) -> QPU:
-    """A handle to a device that runs in a thread of this process.
+    """A handle to a device that runs in this process.
 
     Raises:
         ConfigurationError: the device cannot be loaded or does not know the profile.
@@ -29,54 +28,77 @@ def open_qpu(name: str, profile: str | None) -> QPU:
     return QPU(name, loaded.capabilities, _LocalTransport(loaded), None)
 
 
-class _LocalTransport:
-    """Runs tasks one after the other in one thread."""
+class _Task:
+    """A task on its way.
 
-    def __init__(self, loaded: device.Device) -> None:
+    Attributes:
+        handle: of the device, once it has the task.
+    """
+
+    def __init__(self, request: Request, future: Future[Any], now: float) -> None:
+        self.request = request
+        self.future = future
+        self.deadline = None if request.timeout is None else now + request.timeout
+        self.cancelled = False
+        self.handle: Any = None
+
+
+class _LocalTransport:
+    """Runs tasks in threads, as many at once as the device takes."""
+
+    def __init__(self, loaded: device.Device[Any, Any]) -> None:
         self._device = loaded
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="openqse-device")
-        self._prepared: dict[str, Any] = {}
+        count = max(1, min(loaded.capacity, _WATERMARK))
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="openqse-device")
+        self._workers: set[int] = set()  # the threads' ids
+        self._calls = threading.Lock()  # held for calls that the device gets one at a time
+        self._prepared: tuple[bytes, Any] = (b"", None)
+        self._preparer = device.Preparer(loaded)
         self._changed = threading.Condition()
-        self._worker = 0  # the thread's id
-        self._stopped: dict[bytes, threading.Event] = {}
+        self._tasks: dict[bytes, _Task] = {}
 
     def submit(self, request: Request, future: Future[Any], more: bool) -> None:
-        stop = self._stopped[future.key] = threading.Event()
-        deadline = None if request.timeout is None else time.monotonic() + request.timeout
-        self._thread.submit(self._run, request, future, stop, deadline)
+        task = self._tasks[future.key] = _Task(request, future, time.monotonic())
+        self._threads.submit(self._run, task)
 
-    def _run(
-        self, request: Request, future: Future[Any], stop: threading.Event, deadline: float | None
-    ) -> None:
-        self._worker = threading.get_ident()
-
-        def late() -> bool:
-            return deadline is not None and time.monotonic() > deadline
-
+    def _run(self, task: _Task) -> None:
+        self._workers.add(threading.get_ident())
         outcome: device.Outcome | OpenQSEError
         try:
-            if stop.is_set():
-                raise TaskCancelled("the task was cancelled before it ran")
-            prepared = self._prepared.get(request.program.id)
-            if prepared is None:
-                with device.typed_errors():
-                    prepared = self._device.prepare(request.program)
-                self._prepared = {request.program.id: prepared}
-            outcome = device.execute(
-                self._device, prepared, request.work, lambda: stop.is_set() or late()
-            )
+            outcome = self._outcome(task)
         except TaskCancelled as error:
-            outcome = DeadlineExceeded("the task's timeout passed") if late() else error
+            late = task.deadline is not None and time.monotonic() > task.deadline
+            outcome = DeadlineExceeded("the task's timeout passed") if late else error
         except OpenQSEError as error:
             outcome = error
-        self._stopped.pop(future.key, None)
-        future.resolve(outcome)
-        future.notify()
+        self._tasks.pop(task.future.key, None)
+        task.future.resolve(outcome)
+        task.future.notify()
         with self._changed:
             self._changed.notify_all()
 
+    def _outcome(self, task: _Task) -> device.Outcome:
+        """What the device makes of a task."""
+        program, work = task.request.program, task.request.work
+        shot_size = (program.width + 7) // 8
+        if task.cancelled:
+            raise TaskCancelled("the task was cancelled before it ran")
+        if task.deadline is not None:
+            work = replace(work, deadline=task.deadline)
+        with self._calls, device.typed_errors():
+            kept, prepared = self._prepared
+            key = self._preparer.key(program)
+            if kept != key:
+                prepared = self._preparer.prepare(program)
+                self._prepared = key, prepared
+            task.handle = self._device.submit(prepared, work)
+        if task.cancelled:  # while it was submitted
+            self._device.cancel(task.handle)
+        left = None if task.deadline is None else task.deadline - time.monotonic()
+        return device.result(self._device, task.handle, work, left, shot_size)
+
     def wait(self, ready: Callable[[], object], timeout: float | None) -> bool:
-        if threading.get_ident() == self._worker and not ready() and timeout != 0:
+        if threading.get_ident() in self._workers and not ready() and timeout != 0:
             raise ArgumentError(
                 "a callback of a device in this process cannot wait for another task of it",
                 remedy="Wait for it outside of the callback",
@@ -85,12 +107,17 @@ class _LocalTransport:
             return bool(self._changed.wait_for(ready, timeout))
 
     def cancel(self, future: Future[Any]) -> None:
-        stop = self._stopped.get(future.key)
-        if stop is not None:
-            stop.set()
+        task = self._tasks.get(future.key)
+        if task is not None:
+            self._cancel(task)
+
+    def _cancel(self, task: _Task) -> None:
+        task.cancelled = True
+        if task.handle is not None:
+            self._device.cancel(task.handle)
 
     def close(self) -> None:
-        for stop in list(self._stopped.values()):
-            stop.set()
-        self._thread.shutdown(wait=True)
+        for task in list(self._tasks.values()):
+            self._cancel(task)
+        self._threads.shutdown(wait=True)
         self._device.close()

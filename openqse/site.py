@@ -14,7 +14,7 @@ from openqse.errors import ArgumentError, ConfigurationError
 
 DEFAULT_PATH = Path("/etc/openqse/openqse.toml")
 
-#: What a QPU may be called: it becomes part of a licence's and an environment variable's name.
+#: What a QPU may be called: it becomes part of a license's and an environment variable's name.
 QPU_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 MAX_SLOTS = 65535
 #: Bounds of a ``--qpu`` value, as in the SPANK plugin.
@@ -28,7 +28,7 @@ class SiteQPU:
 
     Attributes:
         name: its name in ``--qpu`` and everywhere else.
-        slots: units of concurrent use, the number of Slurm licences.
+        slots: units of concurrent use, the number of Slurm licenses.
         endpoint: where its QPU agent listens, ``tcp://host:port``.
         device: name of the installed device that drives it (an ``openqse.devices`` entry point).
         profile: the device's own configuration: a name it knows, or a path.
@@ -48,8 +48,8 @@ class SiteQPU:
     key: str | None = None
 
     @property
-    def licence(self) -> str:
-        """Name of the Slurm licence that stands for a slot."""
+    def license(self) -> str:
+        """Name of the Slurm license that stands for a slot."""
         return f"qpu_{self.name}"
 
 

@@ -1,4 +1,4 @@
--- Admission of jobs with --qpu: checks the names and slots, and writes the licences that make
+-- Admission of jobs with --qpu: checks the names and slots, and writes the licenses that make
 -- the job wait for them. Runs inside slurmctld: no I/O after loading, and never an error raised.
 -- Works with Lua 5.1 to 5.4.
 
@@ -6,7 +6,7 @@
 local table_path = openqse_qpus_path or "/etc/openqse/qpus.lua"
 
 local OPTION = "_SLURM_SPANK_OPTION_openqse_"
-local LICENCE = "qpu_"
+local LICENSE = "qpu_"
 local MAX_VALUE, MAX_ITEMS, MAX_NAME, MAX_SLOTS = 1024, 32, 32, 65535
 
 -- The QPUs of the site, { NAME = { slots = N } }; or nil and why not.
@@ -33,8 +33,9 @@ if not qpus then
     slurm.log_error("openqse: jobs with --qpu are refused: %s", load_error)
 end
 
+-- What a user wrote must not steer the terminal that shows it.
 local function refuse(message)
-    slurm.log_user("%s", "openqse: " .. message)
+    slurm.log_user("%s", "openqse: " .. message:gsub("%c", "?"))
     return slurm.ERROR
 end
 
@@ -113,11 +114,11 @@ local function describe_known()
     return #names > 0 and table.concat(names, ", ") or "none"
 end
 
--- Those of a list of licences that stand for QPUs, sorted, as one text.
-local function qpu_licences(licences)
+-- Those of a list of licenses that stand for QPUs, sorted, as one text.
+local function qpu_licenses(licenses)
     local found = {}
-    for licence in (licences or ""):gmatch("[^,;|]+") do
-        local name, count = licence:match("^%s*(" .. LICENCE .. "[^:%s]*):?(%d*)")
+    for license in (licenses or ""):gmatch("[^,;|]+") do
+        local name, count = license:match("^%s*(" .. LICENSE .. "[^:%s]*):?(%d*)")
         if name then
             found[#found + 1] = name .. ":" .. (count == "" and "1" or count)
         end
@@ -126,27 +127,27 @@ local function qpu_licences(licences)
     return table.concat(found, ",")
 end
 
--- The licences of the QPUs after those the user asked for; or nil and why they do not go together.
-local function combine_licences(asked, wanted)
-    local licences = {}
+-- The licenses of the QPUs after those the user asked for; or nil and why they do not go together.
+local function combine_licenses(asked, wanted)
+    local licenses = {}
     if asked and asked ~= "" then
         if asked:find("|", 1, true) then
             return nil, "alternatives in --licenses (with '|') cannot be combined with --qpu"
         end
-        local of_qpus = qpu_licences(asked)
+        local of_qpus = qpu_licenses(asked)
         if of_qpus ~= "" then
-            return nil, "licences in --licenses stand for QPUs (" .. of_qpus .. "); ask for these "
+            return nil, "licenses in --licenses stand for QPUs (" .. of_qpus .. "); ask for these "
                 .. "with --qpu alone"
         end
-        licences[1] = asked
+        licenses[1] = asked
     end
     for _, qpu in ipairs(wanted) do
-        licences[#licences + 1] = string.format("%s%s:%d", LICENCE, qpu.name, qpu.slots)
+        licenses[#licenses + 1] = string.format("%s%s:%d", LICENSE, qpu.name, qpu.slots)
     end
-    return table.concat(licences, ",")
+    return table.concat(licenses, ",")
 end
 
--- Whether the job is a later component of a heterogeneous job: slurmctld takes licences for the
+-- Whether the job is a later component of a heterogeneous job: slurmctld takes licenses for the
 -- first one only, and the plugin sees to it that the QPUs are named there.
 local function is_later_component(job_desc)
     local offset = job_desc.het_job_offset
@@ -159,7 +160,7 @@ function slurm_job_submit(job_desc, part_list, submit_uid)
     if not value or is_later_component(job_desc) then
         return slurm.SUCCESS
     end
-    local shown = "--qpu=" .. value:sub(1, 200):gsub("%c", "?") .. ": "
+    local shown = "--qpu=" .. value:sub(1, 200) .. ": "
     if not qpus then
         return refuse(shown .. "this cluster does not know its QPUs: " .. table_path
             .. " cannot be used. Ask the administrator to run 'openqse site render' and to "
@@ -170,7 +171,7 @@ function slurm_job_submit(job_desc, part_list, submit_uid)
         return refuse(shown .. malformed)
     end
     if mode and mode ~= "shared" and mode ~= "exclusive" then
-        return refuse("--qpu-mode=" .. mode:sub(1, 64):gsub("%c", "?")
+        return refuse("--qpu-mode=" .. mode:sub(1, 64)
             .. ": the mode is 'shared' or 'exclusive'")
     end
     for _, qpu in ipairs(wanted) do
@@ -187,20 +188,20 @@ function slurm_job_submit(job_desc, part_list, submit_uid)
             qpu.slots = known.slots
         end
     end
-    local licences, clash = combine_licences(job_desc.licenses, wanted)
-    if not licences then
+    local licenses, clash = combine_licenses(job_desc.licenses, wanted)
+    if not licenses then
         return refuse(shown .. clash)
     end
-    job_desc.licenses = licences
+    job_desc.licenses = licenses
     return slurm.SUCCESS
 end
 
--- A job that gave its QPUs' licences back, or others', would go on using slots that slurmctld
+-- A job that gave its QPUs' licenses back, or others', would go on using slots that slurmctld
 -- gives to the next one.
 function slurm_job_modify(job_desc, job_rec, part_list, modify_uid)
     if job_desc.licenses and modify_uid ~= 0
-        and qpu_licences(job_desc.licenses) ~= qpu_licences(job_rec.licenses) then
-        return refuse("the licences that a job's QPUs are counted by (" .. LICENCE .. "...) stay "
+        and qpu_licenses(job_desc.licenses) ~= qpu_licenses(job_rec.licenses) then
+        return refuse("the licenses that a job's QPUs are counted by (" .. LICENSE .. "...) stay "
             .. "as --qpu made them: submit the job again, or ask the administrator")
     end
     return slurm.SUCCESS

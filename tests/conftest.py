@@ -1,13 +1,34 @@
-"""How tests are spread: unit tests over the cores, cluster tests one at a time."""
+"""Which unit tests are slow, by what they use. Single tests have ``@pytest.mark.slow``."""
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
 
+#: Folders and files whose tests are slow, and why.
+SLOW = {
+    "unit/emulator": "compiles the kernels",
+    "unit/test_slices.py": "compiles the kernels",
+    "unit/agent/slurm/test_slurm_client.py": "starts Slurm's commands",
+    "unit/agent/test_attach.py": "starts agents",
+    "unit/agent/test_attach_crashes.py": "kills processes",
+    "unit/agent/test_crashes.py": "kills processes",
+    "unit/agent/test_malformed.py": "starts agents",
+    "unit/agent/test_probe.py": "starts processes",
+    "unit/agent/test_secrets.py": "starts processes",
+    "unit/agent/test_units.py": "starts processes, as root",
+}
+#: Fixtures that start agents: whoever uses one is slow.
+STARTING = {"make_stack", "shared"}
+HERE = Path(__file__).parent
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Workers for ``-n auto``, which pyproject.toml sets: there is but one cluster."""
-    one_at_a_time = any("cluster" in argument for argument in config.args)
-    return 0 if one_at_a_time else os.cpu_count() or 1
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what ``ci/check`` leaves out."""
+    slow = [HERE / name for name in SLOW]
+    for item in items:
+        place = [item.path, *item.path.parents]
+        started = STARTING & set(getattr(item, "fixturenames", ()))
+        if started or any(each in place for each in slow):
+            item.add_marker(pytest.mark.slow)

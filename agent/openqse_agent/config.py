@@ -43,8 +43,11 @@ class QPUConfig:
         tasks_per_session: tasks that one rank may have unanswered.
         policy: in what order tasks run: "fair", or "fifo" for comparison.
         slice: seconds of QPU time after which a long task gives way to others.
-        lead: seconds of QPU time by which interactive tasks may bring their owners ahead of others.
-        memory: most seconds of QPU time by which who used less than its share lately comes first.
+        watermark: tasks that the device has at once, at most, where it takes several.
+        interactive_credit: seconds of QPU time by which interactive tasks may bring their owners
+            ahead of others.
+        idle_credit: most seconds of QPU time by which those come first who lately used less than
+            their share.
     """
 
     state_dir: Path = Path("/var/lib/openqse")
@@ -54,8 +57,9 @@ class QPUConfig:
     tasks_per_session: int = TASKS_IN_FLIGHT
     policy: str = "fair"
     slice: float = 0.5
-    lead: float = 2.0
-    memory: float = 1.0
+    watermark: int = 4
+    interactive_credit: float = 2.0
+    idle_credit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,10 @@ class AgentConfig:
     """The file; every table and key may be left out.
 
     Attributes:
+        site: the site file.
         keys: the folder of this host's secret keys (``openqse-keys``); needed where the site file
             has keys.
+        log_level: "debug", "info", "warning" or "error".
     """
 
     site: Path = site.DEFAULT_PATH
@@ -108,13 +114,16 @@ def load(path: Path) -> AgentConfig:
         "[qpu] programs": config.qpu.programs,
         "[qpu] tasks_per_session": config.qpu.tasks_per_session,
         "[qpu] slice": config.qpu.slice,
+        "[qpu] watermark": config.qpu.watermark,
         "[slurm] timeout": config.slurm.timeout,
     }
     for key, value in positive.items():
         if value <= 0:
             raise ConfigurationError(f"{path}: {key} must be positive")
-    if min(config.qpu.lead, config.qpu.memory) < 0:
-        raise ConfigurationError(f"{path}: [qpu] lead and memory must not be negative")
+    if min(config.qpu.interactive_credit, config.qpu.idle_credit) < 0:
+        raise ConfigurationError(
+            f"{path}: [qpu] interactive_credit and idle_credit must not be negative"
+        )
     if config.qpu.policy not in POLICIES:
         raise ConfigurationError(
             f"{path}: unknown [qpu] policy {config.qpu.policy!r}",

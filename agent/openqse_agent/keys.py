@@ -207,7 +207,7 @@ class Pair:
         return Pair(zmq.curve_public(secret), secret)
 
     @staticmethod
-    def of_a_guest() -> Pair:
+    def anonymous() -> Pair:
         """A pair that nobody knows."""
         return Pair(*zmq.curve_keypair())
 
@@ -222,27 +222,26 @@ class Pair:
 class Role(StrEnum):
     """What a key is good for at a QPU agent."""
 
-    GUEST = "guest"
+    ANONYMOUS = "anonymous"
     NODE = "node agent"
     ADMIN = "administrator"
 
 
-class Speaker(NamedTuple):
+class Principal(NamedTuple):
     """Who sent a message: its role, and the name of its key's file."""
 
     role: Role
     name: str
 
 
-GUEST = Speaker(Role.GUEST, "")
+ANONYMOUS = Principal(Role.ANONYMOUS, "")
 
 
-class Guard:
-    """A QPU agent's side: tells at each message whether a node agent, an administrator or a guest
-    speaks.
+class Authenticator:
+    """A QPU agent's side: tells of each message who sent it, by the key of its connection.
 
-    Keys come and go while it runs: a new one is good at once, and one that was taken away is a
-    guest's from the next ``refresh`` on, on connections too that it made before.
+    Keys come and go while it runs: a new one is good at once, and one that was taken away is
+    anonymous from the next ``refresh`` on, on connections too that it made before.
 
     Args:
         secret: the QPU agent's own. Who knows it (root on its host) is an administrator.
@@ -259,7 +258,7 @@ class Guard:
         self, context: zmq.Context[Any], name: str, secret: bytes, directory: Path
     ) -> None:
         self._secret = secret
-        self._own = {zmq.curve_public(secret).decode(): Speaker(Role.ADMIN, name)}
+        self._own = {zmq.curve_public(secret).decode(): Principal(Role.ADMIN, name)}
         self._folders = {
             directory / AUTHORISED: Role.NODE,
             directory / ADMINS: Role.ADMIN,
@@ -272,7 +271,7 @@ class Guard:
                     remedy=f"chmod 755 {folder}, and look at what is in it",
                 )
         self._seen: dict[Path, tuple[int, ...]] = {}
-        self._speakers = dict(self._own)
+        self._principals = dict(self._own)
         self.refresh()
         self.zap: zmq.Socket[bytes] = context.socket(zmq.REP)
         self.zap.bind(_ZAP)
@@ -287,13 +286,13 @@ class Guard:
         """Answers libzmq's question: anybody may connect, and has its public key's name then."""
         _, request, _, _, _, mechanism, *credentials = self.zap.recv_multipart()
         user = z85.encode(credentials[0]) if mechanism == b"CURVE" else b""
-        if user.decode() not in self._speakers:
+        if user.decode() not in self._principals:
             self.refresh()
         self.zap.send_multipart([b"1.0", request, b"200", b"OK", user, b""])
 
-    def speaker(self, frame: zmq.Frame) -> Speaker:
+    def principal(self, frame: zmq.Frame) -> Principal:
         """Who sent a frame."""
-        return self._speakers.get(str(frame.get("User-Id")), GUEST)
+        return self._principals.get(str(frame.get("User-Id")), ANONYMOUS)
 
     def refresh(self) -> None:
         """Reads the folders again if a file in them has changed."""
@@ -308,24 +307,24 @@ class Guard:
         if found == self._seen:
             return
         self._seen = found
-        speakers = {}
+        principals = {}
         for path in sorted(found):
             try:
                 key = read(path).decode()
             except ConfigurationError as error:
                 log.error("not authorised: %s", error)
                 continue
-            speakers[key] = Speaker(self._folders[path.parent], path.stem)
-        for key, speaker in speakers.items():
-            if self._speakers.get(key) != speaker:
-                log.info("%s is authorised as %s: %s", key, speaker.role, speaker.name)
-        for key, speaker in self._speakers.items():
-            if key not in speakers and key not in self._own:
-                log.info("%s (%s) is no longer authorised", key, speaker.name)
-        self._speakers = speakers | self._own
+            principals[key] = Principal(self._folders[path.parent], path.stem)
+        for key, principal in principals.items():
+            if self._principals.get(key) != principal:
+                log.info("%s is authorised as %s: %s", key, principal.role, principal.name)
+        for key, principal in self._principals.items():
+            if key not in principals and key not in self._own:
+                log.info("%s (%s) is no longer authorised", key, principal.name)
+        self._principals = principals | self._own
 
 
-class Watched:
+class KeyWatcher:
     """The pair of a name as its owner uses it, read anew when it changes on disk.
 
     Raises:

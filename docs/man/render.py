@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
-"""Writes the manual pages, man1/ and man8/ beside this file, from the commands' parsers.
+"""Writes the manual pages beside this file: man1/ and man8/ from the commands' parsers, man5/ from
+the dataclasses of the configuration files.
 
-Run it when a command's options or help texts have changed; a test compares.
+Run it when a command's options or help texts, or a file's keys, have changed; a test compares.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
+from typing import Any
 
+from openqse import site
+from openqse_agent import config
 from openqse_agent.cli import keys, main
 from openqse_agent.node import loop as node_agent
 from openqse_agent.qpu import loop as qpu_agent
@@ -81,9 +86,60 @@ COMMANDS = (
 )
 
 
+@dataclass(frozen=True)
+class File:
+    """What a page says of a configuration file beside its dataclasses.
+
+    Attributes:
+        about: stands behind its name in lists of pages.
+        description: paragraphs before the keys.
+        tables: heads of the tables, empty for the file itself, and the dataclasses of their keys.
+        example: a file that is shown whole.
+        no_keys: attributes of the dataclasses that are no keys.
+    """
+
+    name: str
+    path: Path
+    about: str
+    description: str
+    tables: tuple[tuple[str, type], ...]
+    example: Path
+    no_keys: tuple[str, ...] = ()
+
+
+_CONFIGURATION = HERE.parents[1] / "slurm_conf"
+FILES = (
+    File(
+        "openqse.toml",
+        site.DEFAULT_PATH,
+        "the site's QPUs",
+        "The site file lists the QPUs, one table each. It is the same on all hosts: controllers, "
+        "login, compute and QPU hosts. 'openqse site render' makes Slurm's lines from it, and "
+        "'openqse site check' compares. An unknown key is an error.",
+        (("[qpu.NAME]", site.SiteQPU),),
+        _CONFIGURATION / "openqse.toml",
+        ("name",),
+    ),
+    File(
+        "openqse-agent.toml",
+        config.DEFAULT_PATH,
+        "configuration of the agents of openQSE",
+        "Node agents and QPU agents read it when they start. Every table and key may be left out. "
+        "An unknown key is an error.",
+        (
+            ("", config.AgentConfig),
+            ("[node]", config.NodeConfig),
+            ("[qpu]", config.QPUConfig),
+            ("[slurm]", config.SlurmConfig),
+        ),
+        _CONFIGURATION / "agent.toml",
+    ),
+)
+
+
 def pages() -> dict[str, str]:
     """The pages by their paths below this folder."""
-    made = {}
+    made = {f"man5/{f.name}.5": "\n".join(_file_page(f)) + "\n" for f in FILES}
     for command in COMMANDS:
         parser = command.parser()
         path = f"man{command.section}/{parser.prog}.{command.section}"
@@ -121,10 +177,56 @@ def _page(command: Command, parser: argparse.ArgumentParser) -> Iterator[str]:
         yield ".SH FILES"
         for path, text in command.files:
             yield from (".TP", f".I {escaped(path)}", _line(escaped(text)))
+    yield from _others(parser.prog)
+
+
+def _others(name: str) -> Iterator[str]:
     yield ".SH SEE ALSO"
-    others = (c for c in COMMANDS if c is not command)
-    named = sorted((c.section, c.parser().prog) for c in others)
+    known = [(c.section, c.parser().prog) for c in COMMANDS] + [(5, f.name) for f in FILES]
+    named = sorted(each for each in known if each[1] != name)
     yield ",\n".join([rf"\fB{escaped(n)}\fR({s})" for s, n in [*named, (1, "srun")]])
+
+
+def _file_page(file: File) -> Iterator[str]:
+    yield r".\" Made by docs/man/render.py from the file's dataclasses; do not edit."
+    yield f'.TH {escaped(file.name.upper())} 5 "" "openQSE on Slurm" "File Formats"'
+    yield ".SH NAME"
+    yield rf"{escaped(file.name)} \- {escaped(file.about)}"
+    yield ".SH SYNOPSIS"
+    yield rf"\fI{escaped(str(file.path))}\fR"
+    yield ".SH DESCRIPTION"
+    yield from paragraphs(file.description)
+    yield ".SH KEYS"
+    for head, table in file.tables:
+        if head:
+            yield f'.SS "{escaped(head)}"'
+        meanings = attributes(table)
+        for key in fields(table):
+            if key.name in meanings and key.name not in file.no_keys:
+                said = meanings[key.name]
+                text = f"{said[0].upper()}{said[1:]} {_default(key)}"
+                yield from (".TP", rf"\fB{escaped(key.name)}\fR", _line(escaped(text)))
+    yield from (".SH EXAMPLE", ".nf")
+    yield from (_line(escaped(line)) for line in file.example.read_text().splitlines())
+    yield ".fi"
+    yield from _others(file.name)
+
+
+def attributes(table: type) -> dict[str, str]:
+    """What a dataclass's docstring says of each attribute, by its name."""
+    text = (inspect.getdoc(table) or "").partition("Attributes:\n")[2]
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
+    return {name: " ".join(said.replace("``", "").split()) for name, said in entries}
+
+
+def _default(key: Field[Any]) -> str:
+    if key.default is MISSING:
+        return "Needed."
+    if key.default is None:
+        return "May be left out."
+    value = key.default
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"Default: {shown}."
 
 
 def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

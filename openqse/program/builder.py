@@ -42,8 +42,8 @@ class CircuitBuilder:
     """
 
     def __init__(self, num_qubits: int, num_clbits: int = 0) -> None:
-        self.num_qubits = operator.index(num_qubits)
-        self.num_clbits = operator.index(num_clbits)
+        self.num_qubits: int = operator.index(num_qubits)
+        self.num_clbits: int = operator.index(num_clbits)
         self._parameters: dict[str, int] = {}
         self._registers: list[tuple[str | None, range]] = []  # None: bits of the program's own
         self._messages: dict[str, int] = {}

@@ -200,7 +200,7 @@ class Machine:
         floats = circuit.cells.view(np.float64).tolist()
         values = zip(circuit.cells.tolist(), floats, circuit.cell_types.tolist(), strict=True)
         self.cells: list[Any] = [f if kind == FLOAT else i for i, f, kind in values]
-        self.bits = [0] * circuit.num_clbits
+        self.bits: list[int] = [0] * circuit.num_clbits
         self.pc = 0
         self.steps = 0
 

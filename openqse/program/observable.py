@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from openqse.errors import ArgumentError, ProgramError
 
@@ -33,7 +33,7 @@ class PauliSum:
 
     def __post_init__(self) -> None:
         # Copies: a task on its way must not change with what its caller has.
-        coefficients = np.array(self.coefficients, dtype=np.float64, order="C")
+        coefficients = _real(self.coefficients)
         paulis = np.array(self.paulis, dtype=np.uint8, order="C")
         if coefficients.ndim != 1 or paulis.ndim != 2 or len(coefficients) != len(paulis):
             raise ProgramError("an observable needs one coefficient for each row of Paulis")
@@ -48,16 +48,22 @@ class PauliSum:
 
     @property
     def num_qubits(self) -> int:
+        """Qubits that the observable is on."""
         return int(self.paulis.shape[1])
 
     @staticmethod
     def from_terms(
-        terms: Mapping[str, float] | Iterable[tuple[str, float]], num_qubits: int
+        terms: Mapping[str, complex] | Iterable[tuple[str, complex]], num_qubits: int
     ) -> PauliSum:
         """Reads terms such as ``{"Z0 Z1": -1.0, "X3": 0.5, "I": 2.0}``.
 
+        Args:
+            terms: coefficients by product. A complex one, as other libraries hold them, is taken
+                where its imaginary part is 0.
+
         Raises:
-            ArgumentError: a term cannot be read, or names a qubit twice or out of range.
+            ArgumentError: a term cannot be read, names a qubit twice or out of range, or its
+                coefficient is not a real number.
         """
         pairs = list(terms.items() if isinstance(terms, Mapping) else terms)
         paulis = np.zeros((len(pairs), num_qubits), dtype=np.uint8)
@@ -78,7 +84,7 @@ class PauliSum:
                     )
                 seen.add(qubit)
                 paulis[row, qubit] = _CODES[match[1]]
-        return PauliSum(np.array([c for _, c in pairs], dtype=np.float64), paulis)
+        return PauliSum(_real([c for _, c in pairs]), paulis)
 
     def to_wire(self) -> dict[str, Any]:
         """The observable as plain values, for a task."""
@@ -101,3 +107,24 @@ class PauliSum:
             return PauliSum(coefficients, paulis.reshape(-1, int(body["qubits"])))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ProgramError(f"not an observable: {error}") from error
+
+
+def _real(coefficients: ArrayLike) -> NDArray[np.float64]:
+    """Coefficients as float64, in an array of their own.
+
+    Raises:
+        ArgumentError: one of them is not a real number.
+    """
+    if isinstance(coefficients, np.ndarray) and coefficients.dtype == np.float64:
+        return np.array(coefficients, order="C")  # as they come with every task
+    try:
+        values = np.array(coefficients, dtype=np.complex128, order="C")
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"a coefficient of the observable is not a number: {error}") from None
+    if (np.abs(values.imag) > 0).any():
+        first = values[values.imag != 0].flat[0]
+        raise ArgumentError(
+            f"coefficient {first} of the observable is complex, so that it is not Hermitian",
+            remedy="Give real coefficients; take the expectation of real and imaginary part apart",
+        )
+    return np.ascontiguousarray(values.real)

@@ -16,9 +16,9 @@ from openqse.wire.limits import (
     MAX_FRAMES,
     MAX_HEADER_BYTES,
     MAX_MESSAGE_BYTES,
-    PROTOCOL_VERSION,
 )
-from openqse.wire.messages import Header, Kind, Latency, header
+from openqse.wire.messages import SESSION_KINDS, Header, Kind, Latency, header
+from openqse.wire.versions import SPOKEN, Versions
 
 Frame = Any
 """Bytes, a memoryview or a ``zmq.Frame``: whatever has a length and the buffer protocol."""
@@ -30,6 +30,7 @@ _BUNDLE_HEADER = msgpack.packb(header(Kind.BUNDLE))
 #: Bytes from which a frame is passed on rather than copied.
 _COPY = 65536
 _MAX_TASK_BYTES = 32
+_FIELDS = len(Header._fields)
 _MAX_NAME_CHARACTERS = 256
 
 
@@ -103,8 +104,19 @@ def _bundle(messages: list[list[Frame]]) -> list[Frame]:
     return [_BUNDLE_HEADER, msgpack.packb(messages)]
 
 
-def decode_header(frames: Sequence[Frame]) -> Header:
+def _check_version(version: object, kind: str, spoken: Versions) -> None:
+    if type(version) is not int or (kind in SESSION_KINDS and version not in spoken):
+        raise ProtocolError(
+            f"protocol version {version!r}; this side speaks {spoken}",
+            remedy="Install the same release of openqse in the program and in the agents",
+        )
+
+
+def decode_header(frames: Sequence[Frame], spoken: Versions = SPOKEN) -> Header:
     """The header of a received message; body and buffers are measured but not read.
+
+    Args:
+        spoken: versions that this side takes; of kinds that belong to no session, it takes any.
 
     Raises:
         ProtocolError: no header, a malformed one, another version, or an unknown kind.
@@ -124,17 +136,16 @@ def decode_header(frames: Sequence[Frame]) -> Header:
         raise ProtocolError(f"the header is not MessagePack: {error}") from error
     if type(values) is not list or not values:
         raise ProtocolError("the header is not a MessagePack array")
-    if values[0] != PROTOCOL_VERSION:
-        raise ProtocolError(
-            f"protocol version {values[0]!r}; this side speaks {PROTOCOL_VERSION}",
-            remedy="Install the same release of openqse in the program and in the agents",
-        )
-    if len(values) != len(Header._fields):
-        raise ProtocolError(f"a header of {len(values)} fields instead of {len(Header._fields)}")
+    if len(values) != _FIELDS:
+        if len(values) < _FIELDS:
+            raise ProtocolError(f"a header of {len(values)} fields; there are {_FIELDS}")
+        del values[_FIELDS:]  # what later releases may add
     head = Header._make(values)
-    _, kind, task, lease, generation, time_left, latency, trace = head
+    version, kind, task, lease, generation, time_left, latency, trace = head
     if type(kind) is not str or kind not in _KINDS:
         raise ProtocolError(f"unknown kind of message {kind!r}")
+    if version != spoken.newest or type(version) is not int:
+        _check_version(version, kind, spoken)
     if (
         type(task) is not bytes
         or len(task) > _MAX_TASK_BYTES

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import zmq
 
-#: Version of the protocol between ranks and agents; both sides refuse any other.
-PROTOCOL_VERSION = 1
+from openqse.errors import LimitExceeded
 
 #: Bytes of the header frame.
 MAX_HEADER_BYTES = 4096
@@ -57,16 +56,26 @@ SESSIONS_PER_JOB = 4096
 MAX_PROGRAM_BYTES = 16 * 2**20
 PROGRAM_BYTES_PER_JOB = 4 * MAX_PROGRAM_BYTES
 
-#: Bytes of results that a session, or all of a job, has been sent and has not said to have taken,
-#: from which on its further tasks wait.
-SESSION_UNTAKEN_BYTES = MAX_MESSAGE_BYTES
-JOB_UNTAKEN_BYTES = 4 * SESSION_UNTAKEN_BYTES
+#: Bytes of results that a session, or all of a job, has been sent and has not acknowledged, from
+#: which on its further tasks wait.
+SESSION_UNACKNOWLEDGED_BYTES = MAX_MESSAGE_BYTES
+JOB_UNACKNOWLEDGED_BYTES = 4 * SESSION_UNACKNOWLEDGED_BYTES
 
-#: Bytes of results after which a client says that it has taken them though it has nothing to send.
-TAKEN_BYTES = 2**20
+#: Bytes of results after which a client acknowledges them though it has nothing to send.
+ACKNOWLEDGE_BYTES = 2**20
 
 #: Bytes of a hook exchange's request or answer (SPANK shim and node agent).
 MAX_HOOK_BYTES = 65536
+
+
+def check_program(size: int) -> None:
+    """Raises LimitExceeded if a program of so many bytes is too large."""
+    if size > MAX_PROGRAM_BYTES:
+        raise LimitExceeded(
+            f"a program of {size} bytes; at most {MAX_PROGRAM_BYTES} are taken",
+            remedy="Divide it into several programs",
+            limit="MAX_PROGRAM_BYTES",
+        )
 
 
 def apply(socket: zmq.Socket[bytes], linger_ms: int = 0, unsent: int = MESSAGES_UNSENT) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from openqse.wire.limits import PROTOCOL_VERSION
+from openqse.wire.versions import SPOKEN
 
 
 class Kind(StrEnum):
@@ -18,8 +18,8 @@ class Kind(StrEnum):
     RUN = "run"
     EXPECTATION = "expectation"
     CANCEL = "cancel"
-    CLAIM = "claim"
-    TAKEN = "taken"
+    RESYNC = "resync"
+    ACKNOWLEDGE = "acknowledge"
     # Node agent to QPU agent.
     ATTACH = "attach"
     DETACH = "detach"
@@ -41,7 +41,7 @@ class Kind(StrEnum):
     WELCOME = "welcome"
     PONG = "pong"
     RESULT = "result"
-    CLAIMED = "claimed"
+    RESYNCED = "resynced"
     LEASE = "lease"
     DETACHED = "detached"
     REPORT = "report"
@@ -50,6 +50,16 @@ class Kind(StrEnum):
 
 #: Kinds that ask for a task; they alone take part in flow control.
 TASK_KINDS = frozenset({Kind.RUN, Kind.EXPECTATION})
+
+#: Kinds that a session consists of: they are in the version of the protocol that was agreed when it
+#: began. All others are understood whatever the version, since they only ever gain fields.
+SESSION_KINDS = TASK_KINDS | {
+    Kind.CANCEL,
+    Kind.RESYNC,
+    Kind.RESYNCED,
+    Kind.ACKNOWLEDGE,
+    Kind.RESULT,
+}
 
 
 class Latency(StrEnum):
@@ -63,17 +73,17 @@ class Header(NamedTuple):
     """Frame 0 of every message, as a MessagePack array in this order.
 
     Attributes:
-        version: of the protocol.
+        version: of the protocol, in which the message is written.
         kind: a ``Kind``.
-        task: chosen by whoever asks and repeated in the answer; at most 32 bytes, so that sending
-            again is safe. Of a task it has 16: the session's, which nobody else has, and a number
-            that grows.
+        task: chosen by the sender of a request and repeated in the answer; at most 32 bytes. A
+            task id has 16: 8 of its session, drawn at random, and an 8-byte counter, big-endian.
+            So a task may be sent again and counts once.
         lease: id of the lease that a task runs under; empty where none is meant.
         generation: of that lease, as its holder knows it.
         time_left: seconds until the deadline when the message was sent; 0 means none. A span and
             not an instant, so that no two hosts' clocks need to agree.
         latency: a ``Latency``.
-        trace: trace context (W3C ``traceparent``) or empty; passed on unread.
+        trace: reserved for a trace context (W3C ``traceparent``); empty for now, passed on unread.
     """
 
     version: int
@@ -95,6 +105,7 @@ def header(
     time_left: float = 0.0,
     latency: str = Latency.BATCH,
     trace: str = "",
+    version: int = SPOKEN.newest,
 ) -> Header:
-    """A header of this version of the protocol."""
-    return Header(PROTOCOL_VERSION, kind, task, lease, generation, time_left, latency, trace)
+    """A header; its fields are those of ``Header``."""
+    return Header(version, kind, task, lease, generation, time_left, latency, trace)

@@ -8,6 +8,7 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
+from openqse.device import Scalar
 from openqse.errors import NotSupported
 from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
@@ -52,9 +53,9 @@ class Choice:
     exact: bool = True
 
     @property
-    def text(self) -> str:
-        """What users are told."""
-        return f"{self.method}: {self.reason}"
+    def metadata(self) -> dict[str, Scalar]:
+        """What results say of how they were computed."""
+        return {"method": self.method, "reason": self.reason}
 
 
 def choose(

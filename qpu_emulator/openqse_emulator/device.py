@@ -10,7 +10,16 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from openqse.device import Calibration, Capabilities, DeviceStatus, Expectations, Samples
+from openqse.device import (
+    READY,
+    Calibration,
+    Capabilities,
+    DeviceStatus,
+    Expectations,
+    Operation,
+    Samples,
+    ThreadDevice,
+)
 from openqse.errors import ArgumentError, DeviceError, NotSupported, TaskCancelled
 from openqse.program.circuit import FORMAT, FORMAT_1, Circuit
 from openqse.program.observable import PauliSum
@@ -64,7 +73,7 @@ class _Slice:
         return self.chosen.method == "statevector" and not self.prepared.dense.program.collapses
 
     def alike(self, count: int) -> bool:
-        """Whether so many shots meet all states that any does, so that all take as long as they."""
+        """Whether so many shots visit every state that more would, so that more take no longer."""
         if self.chosen.method == "trajectories":
             return False
         outcomes = 1 << self.prepared.dense.program.collapses
@@ -72,7 +81,7 @@ class _Slice:
 
 
 class Emulator:
-    """A ``Device`` that computes what its profile's hardware would sample.
+    """A ``Blocking`` driver that computes what its profile's hardware would sample.
 
     Any gate of the circuit form acts on any qubits under any number of controls.
     """
@@ -91,18 +100,18 @@ class Emulator:
         errors["kraus"] = sorted(errors["kraus"])  # complex numbers do not travel
         self._capabilities = Capabilities(
             num_qubits=profile.max_qubits,
-            native_gates=profile.native_gates,
             formats=(FORMAT, FORMAT_1),
             max_shots=profile.max_shots,
             dynamic_circuits=True,
             expectation=True,
+            seeds=True,
             slices=True,
-            timing={name: ns * 1e-9 for name, ns in durations.items()},
         )
         self._calibration = Calibration(
             id=sha256(repr(_figures(profile)).encode()).hexdigest()[:16],
             values={
                 "profile": profile.name,
+                "native_gates": list(profile.native_gates),
                 "durations_ns": durations,
                 "noise": errors,
             },
@@ -220,7 +229,7 @@ class Emulator:
             raise _out_of_memory(chosen) from error
         taken = self.estimate(prepared, shots, len(angles))
         self._take(taken, began, stopped)
-        return Samples(memory, taken, chosen.text)
+        return Samples(memory, taken, chosen.metadata)
 
     def _take(self, qpu_time_ns: int, began: float, stopped: Stopped) -> None:
         """Waits until a task has taken its QPU time since it began, if the profile asks for that.
@@ -394,7 +403,7 @@ class Emulator:
             raise _out_of_memory(chosen) from error
         taken = self.estimate(prepared, 0, len(angles), observable)
         self._take(taken, began, stopped)
-        return Expectations(values, taken, chosen.text)
+        return Expectations(values, taken, chosen.metadata)
 
     def _expect(self, part: _Slice, observable: PauliSum) -> NDArray[np.float64]:
         prepared, stopped = part.prepared, part.stopped
@@ -450,7 +459,8 @@ class Emulator:
         return self._calibration
 
     def status(self) -> DeviceStatus:
-        return DeviceStatus(True) if self._online else DeviceStatus(False, "closed")
+        """Ready until it is closed."""
+        return READY if self._online else DeviceStatus(Operation.OFFLINE, False, "closed")
 
     def close(self) -> None:
         """Ends the threads and frees what is kept between runs."""
@@ -459,7 +469,12 @@ class Emulator:
         self._engine.close()
 
 
-def create(profile: str | None = None) -> Emulator:
+def create(profile: str | None = None) -> ThreadDevice[Prepared | dynamic.Prepared]:
+    """The emulator as a device; as ``make``."""
+    return ThreadDevice(make(profile))
+
+
+def make(profile: str | None = None) -> Emulator:
     """The emulator with a profile: a packaged one's name or a TOML file's path (None: the default).
 
     Compiles the kernels, or loads them from numba's cache, so that no task waits for that.

@@ -27,8 +27,8 @@ _MODES: dict[str, Callable[[Trace], Trace]] = {
 }
 _DESCRIPTION = """\
 Runs a trace of jobs and their tasks through a simulated site, with the QPU agent's own queue and
-with other policies, and says how they differ. A trace is a scenario, a trace file, the journal
-of a QPU agent, or what sacct printed. Scenarios: """ + "; ".join(
+with other policies, and compares them. A trace is a scenario, a trace file, the journal of a QPU
+agent, or output of sacct. Scenarios: """ + "; ".join(
     f"{name}: {' '.join((made.__doc__ or '').split()).rstrip('.')}"
     for name, made in SCENARIOS.items()
 )
@@ -50,13 +50,13 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="openqse-simulate", description=_DESCRIPTION)
-    made.add_argument("trace", help=f"a file, or a scenario: {', '.join(SCENARIOS)}")
+    made.add_argument("trace", help=f"a file or a scenario: {', '.join(SCENARIOS)}")
     made.add_argument(
         "--policy",
         type=_among("policy", POLICIES),
         default=list(POLICIES),
         metavar="NAME[,…]",
-        help=f"of {', '.join(POLICIES)}; all unless given",
+        help=f"policies to run, of {', '.join(POLICIES)} (default: all)",
     )
     made.add_argument(
         "--mode",
@@ -65,19 +65,23 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME[,…]",
         help="shared: as the trace says (default); exclusive: every job takes a whole QPU",
     )
-    made.add_argument("--tasks", type=int, default=10_000, help="of a scenario (10,000)")
-    made.add_argument("--seed", type=int, default=1, help="of a scenario (1)")
+    made.add_argument(
+        "--tasks", type=int, default=10_000, help="number of tasks of a scenario (default: 10,000)"
+    )
+    made.add_argument("--seed", type=int, default=1, help="random seed of a scenario (default: 1)")
     for setting in fields(Settings):
         made.add_argument(
-            f"--{setting.name}",
+            f"--{setting.name.replace('_', '-')}",
             type=float,
             default=setting.default,
             metavar="SECONDS",
-            help=f"[qpu] {setting.name} of the QPU agents ({setting.default})",
+            help=f"[qpu] {setting.name} of the QPU agents (default: {setting.default})",
         )
-    made.add_argument("--json", action="store_true", help="print a JSON object for each run")
+    made.add_argument("--json", action="store_true", help="print one JSON object for each run")
     made.add_argument("--save", type=Path, metavar="FILE", help="write the trace to a file")
-    made.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write plots there, as SVG")
+    made.add_argument(
+        "--plots", type=Path, metavar="DIRECTORY", help="write plots, as SVG, into this folder"
+    )
     return made
 
 
@@ -94,8 +98,8 @@ def _among(what: str, known: dict[str, Any]) -> Callable[[str], list[str]]:
 
 def _run(arguments: argparse.Namespace) -> None:
     settings = Settings(**{each.name: getattr(arguments, each.name) for each in fields(Settings)})
-    if settings.slice <= 0 or min(settings.lead, settings.memory) < 0:
-        raise ArgumentError("slice must be more than 0 s, and lead and memory not less")
+    if settings.slice <= 0 or min(settings.interactive_credit, settings.idle_credit) < 0:
+        raise ArgumentError("slice must be more than 0 s, and the credits not less")
     trace = _trace(arguments)
     if arguments.save:
         traces.save(trace, arguments.save)
@@ -145,7 +149,7 @@ def _figure(value: Any) -> str:
 
 
 class _Progress:
-    """Says on stderr how far a run is, every second.
+    """Reports a run's progress on stderr, every second.
 
     Attributes:
         seconds: that it took.

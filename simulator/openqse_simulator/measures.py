@@ -127,7 +127,7 @@ def jain(parts: NDArray[np.float64]) -> float:
 
 
 class Measures:
-    """Takes notes in the course of a simulation.
+    """Collects measurements while a simulation runs.
 
     Attributes:
         tasks: that have ended.
@@ -171,7 +171,7 @@ class Measures:
         self._slowdowns.append((now - job.submitted) / max(job.alone, _SHORT_JOB))
 
     def report(self, now: float) -> Report:
-        """All in all."""
+        """The report of the whole simulation."""
         site = self._trace.site
         first = min((job.submitted for job in self._trace.jobs), default=0.0)
         makespan = now - first

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from openqse_agent.config import QPUConfig
-from openqse_agent.qpu.queue import FairQueue, FifoQueue, Owner
-from openqse_agent.qpu.shares import DEFAULT_HALF_LIFE, ShareTree
+from openqse_agent.qpu.tasks.policies import FifoQueue, Owner
+from openqse_agent.qpu.tasks.queue import FairQueue
+from openqse_agent.qpu.tasks.shares import DEFAULT_HALF_LIFE, ShareTree
 from openqse_agent.slurm.client import AccountShare
 
 _AGENT = QPUConfig()
@@ -51,12 +52,12 @@ class Settings:
 
     Attributes:
         slice: seconds of QPU time after which a task gives way to others, with any policy.
-        lead, memory: as in ``FairQueue``.
+        interactive_credit, idle_credit: as in ``FairQueue``.
     """
 
     slice: float = _AGENT.slice
-    lead: float = _AGENT.lead
-    memory: float = _AGENT.memory
+    interactive_credit: float = _AGENT.interactive_credit
+    idle_credit: float = _AGENT.idle_credit
 
 
 @dataclass(eq=False, slots=True)
@@ -79,7 +80,9 @@ def fair(shares: dict[str, int], settings: Settings) -> dict[str, Part]:
     tree = ShareTree()
     accounts = {name: AccountShare("", weight) for name, weight in shares.items()}
     tree.update(accounts, {}, DEFAULT_HALF_LIFE)
-    queue = FairQueue[Task](tree, lead=settings.lead, memory=settings.memory)
+    queue = FairQueue[Task](
+        tree, interactive_credit=settings.interactive_credit, idle_credit=settings.idle_credit
+    )
     return dict.fromkeys(shares, Part(queue))
 
 

@@ -18,9 +18,8 @@ def _batch(seconds: NDArray[np.float64], think: float = 0.0, window: int = 1) ->
 
 
 def backlog(tasks: int, draw: Generator) -> Trace:
-    """Two accounts, shares 3 : 1, both with more tasks waiting than one QPU can run; the lesser has
-    more jobs, more processes and more tasks in flight. A third sends small interactive tasks, one
-    after the other."""
+    """Accounts with shares 3 : 1 and more tasks than one QPU can run. The one with the smaller
+    share has more jobs, processes and tasks in flight. A third sends small interactive tasks."""
     heavy = int(tasks * 0.9)
 
     def job(name: str, account: str, count: int, sessions: int, window: int) -> Job:
@@ -44,8 +43,8 @@ def backlog(tasks: int, draw: Generator) -> Trace:
 
 
 def hybrid(tasks: int, draw: Generator) -> Trace:
-    """Variational jobs on a small site: each computes classically between its tasks, three times
-    as long as these take. With exclusive use of the QPU it waits meanwhile."""
+    """Variational jobs on a small site. Between tasks a job computes classically for three times
+    as long as its tasks take; with exclusive use the QPU idles meanwhile."""
     jobs, submitted = [], 0.0
     per_job = 100
     for number in range(max(1, tasks // per_job)):
@@ -61,9 +60,9 @@ def hybrid(tasks: int, draw: Generator) -> Trace:
 
 
 def centre(tasks: int, draw: Generator) -> Trace:
-    """A computing centre with twenty accounts of very different shares: for a million tasks 4,000
-    nodes and 200 QPUs. Jobs come at random, nine tenths of what the QPUs can do. Of three kinds
-    are they: people who send interactive tasks, variational loops, and sampling in bulk."""
+    """A computing centre: 20 accounts with very different shares and, for a million tasks, 4,000
+    nodes and 200 QPUs. Jobs arrive at random and ask for nine tenths of the QPUs' time: people who
+    send interactive tasks, variational loops, and sampling in bulk."""
     qpus = max(2, tasks // 5000)
     site = Site(nodes=20 * qpus, qpus=qpus, slots=4)
     shares = {f"account{i:02}": int(2 ** (i % 5)) for i in range(20)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import simpy
 
-from openqse_agent.qpu.queue import Owner
+from openqse_agent.qpu.tasks.policies import Owner
 from openqse_simulator.allocation import Allocator
 from openqse_simulator.measures import Measures, Report
 from openqse_simulator.policies import POLICIES, Part, Settings, Task
@@ -25,7 +25,7 @@ def simulate(
     settings: Settings | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Report:
-    """Runs a trace to its end; there is no chance in it, so equal traces give equal reports.
+    """Runs a trace to its end. Nothing in it is random: equal traces give equal reports.
 
     Args:
         policy: a key of ``POLICIES``.

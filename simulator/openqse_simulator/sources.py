@@ -48,10 +48,10 @@ def load(path: Path) -> Trace:
 
 
 def _journal(path: Path) -> Trace:
-    """What a QPU agent has recorded: its charged tasks, each sent again at the time after its job's
-    start at which it was sent then. All shares are one, since it has none.
+    """The charged tasks that a QPU agent has recorded. Each is sent again at the same time after
+    its job's start. All shares are one, since the journal has none.
 
-    Which session a task was of is not recorded: a job's tasks are one session's.
+    The journal does not say which session sent a task, so a job's tasks are one session.
     """
     jobs: list[Job] = []
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
@@ -81,9 +81,8 @@ def _journal(path: Path) -> Trace:
 
 
 def _accounting(path: Path) -> Trace:
-    """What Slurm's accounting has: the jobs that used a QPU, from the word that QPU agents add to
-    their comments, on a site of as many nodes and slots as were in use at a time. All shares are
-    one.
+    """The jobs that used a QPU, as Slurm's accounting has them: from the usage comments that QPU
+    agents write. The site has as many nodes and slots as were in use at a time. All shares are one.
 
     Of a job's tasks the sums are recorded. So they are equal here, one after the other with equal
     pauses or, where they ran and waited for longer than the job took, as many of them at a time as

@@ -31,7 +31,7 @@ struct request {
  *
  * In a heterogeneous job S_JOB_ID is the component's own job id: slurmstepd fills it from the
  * launch message's step id and keeps the leader's id apart, for SLURM_JOB_ID in the tasks. The
- * licences are the leader's, whose id SPANK does not tell; slurmctld, which is asked anyway,
+ * licenses are the leader's, whose id SPANK does not provide; slurmctld, which is asked anyway,
  * tells it of each component. The epilog on a component's nodes knows the same id as this.
  * S_SLURM_RESTART_COUNT exists everywhere, but no slurmstepd from 22.05 to 26.05 fills it: it
  * is 0 after a requeue too. SLURM_RESTART_COUNT in the environment is the user's to change.
@@ -56,7 +56,7 @@ static int read_step(spank_t sp, struct request *request)
 		if (rc != ESPANK_SUCCESS) {
 			failure_set(&failure, layer,
 				    "Report this with the versions of Slurm and openQSE",
-				    "Slurm does not tell %s: %s", wanted[i].name,
+				    "Slurm did not provide %s: %s", wanted[i].name,
 				    spank_strerror(rc));
 			return -1;
 		}

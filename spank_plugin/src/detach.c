@@ -31,7 +31,7 @@ void detach(spank_t sp, const struct hook *hook)
 	spank_err_t rc = spank_get_item(sp, S_JOB_ID, &job_id);
 
 	if (rc != ESPANK_SUCCESS) {
-		slurm_error("openqse: epilog: Slurm does not tell the job id: %s",
+		slurm_error("openqse: epilog: Slurm did not provide the job id: %s",
 			    spank_strerror(rc));
 		return;
 	}

@@ -16,7 +16,7 @@
  * sbatch and salloc would take the SLURM_SPANK_ variable for their own too, so without a remedy
  * every job submitted from within a QPU job would ask for QPUs as well. Therefore the forgetting.
  *
- * In a heterogeneous job slurmctld takes licences for the first component only, and the commands
+ * In a heterogeneous job slurmctld takes licenses for the first component only, and the commands
  * carry an option on from one component to all after it, with one value, the last, for the steps
  * of all. So the QPUs are named with the first component and belong to the whole job.
  */

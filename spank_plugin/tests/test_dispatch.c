@@ -309,7 +309,7 @@ static void a_step_fails_if_slurm_does_not_tell_its_job(void)
 	finish_step();
 	CHECK(agent.connections == 0);
 	CHECK(start_task(0) == -1);
-	CHECK_HAS(mock.log, "openqse: slurmstepd: Slurm does not tell S_JOB_ID");
+	CHECK_HAS(mock.log, "openqse: slurmstepd: Slurm did not provide S_JOB_ID");
 }
 
 static void a_step_without_qpus_needs_nothing_of_slurm(void)
@@ -471,7 +471,7 @@ static void a_failed_detach_is_logged_and_no_more(void)
 	mock.log[0] = '\0';
 	mock.no_items = true;
 	epilog();
-	CHECK_HAS(mock.log, "Slurm does not tell the job id");
+	CHECK_HAS(mock.log, "Slurm did not provide the job id");
 }
 
 /* slurmd */

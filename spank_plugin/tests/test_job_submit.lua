@@ -65,6 +65,21 @@ local function refuses(job_desc, part)
     end
 end
 
+-- The table of --qpu values that the plugin and the agents are tested against too.
+local function options()
+    local rows = {}
+    for line in io.lines(here .. "/../../tests/vectors/qpu_options.tsv") do
+        if line:sub(1, 1) ~= "#" then
+            local value, verdict, what = line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)$")
+            value = value:gsub("\\x(%x%x)", function(digits)
+                return string.char(tonumber(digits, 16))
+            end)
+            rows[#rows + 1] = { value = value, accepted = verdict == "ok", what = what }
+        end
+    end
+    return rows
+end
+
 local tests = {
     { "a job without --qpu is left alone", function()
         load_script(SITE)
@@ -76,7 +91,7 @@ local tests = {
         load_script(SITE)
         accepts({ spank_job_env = { [0] = "_SLURM_SPANK_OPTION_openqse_qpu=emu0" } }, "qpu_emu0:1")
     end },
-    { "names and slots become licences", function()
+    { "names and slots become licenses", function()
         load_script(SITE)
         accepts(job("emu0"), "qpu_emu0:1")
         accepts(job("emu0:4"), "qpu_emu0:4")
@@ -89,19 +104,19 @@ local tests = {
         accepts(job("emu0", "exclusive"), "qpu_emu0:4")
         accepts(job("emu0:2,emu1,alpha", "exclusive"), "qpu_emu0:4,qpu_emu1:1,qpu_alpha:2")
     end },
-    { "the user's licences stay", function()
+    { "the user's licenses stay", function()
         load_script(SITE)
         accepts(job("emu0", nil, "matlab:2,ansys"), "matlab:2,ansys,qpu_emu0:1")
         accepts(job("emu0", nil, "not_qpu_emu0"), "not_qpu_emu0,qpu_emu0:1")
     end },
-    { "licences that do not go with --qpu are refused", function()
+    { "licenses that do not go with --qpu are refused", function()
         load_script(SITE)
         refuses(job("emu0", nil, "a:1|b:1"), "alternatives in --licenses (with '|') cannot be")
-        refuses(job("emu0", nil, "qpu_emu0:3"), "licences in --licenses stand for QPUs (qpu_emu0:3)")
+        refuses(job("emu0", nil, "qpu_emu0:3"), "licenses in --licenses stand for QPUs (qpu_emu0:3)")
         refuses(job("emu0", nil, "a, qpu_emu1"), "ask for these with --qpu alone")
         refuses(job("emu0", nil, "a;qpu_emu1"), "stand for QPUs (qpu_emu1:1)")
     end },
-    { "of a heterogeneous job the first component has the licences", function()
+    { "of a heterogeneous job the first component has the licenses", function()
         load_script(SITE)
         local function component(offset)
             local job_desc = job("emu0:2", nil, nil)
@@ -125,17 +140,28 @@ local tests = {
         refuses(job("emu1:2"), "'emu1' has 1 slot;")
         refuses(job("emu0:5", "exclusive"), "'emu0' has 4 slots")
     end },
-    { "malformed values are refused", function()
-        load_script(SITE)
-        local bad = { "", ",", "emu0,", "emu0,,emu1", "emu0:", "emu0:0", "emu0:01", "emu0:+1",
-            "emu0:-1", "emu0:1.5", "emu0:1e3", "emu0:0x2", "emu0:65536", "emu0:99999999999999999999",
-            "emu0:1:2", ":2", "0emu", "_emu", "emu-0", " emu0", "emu0 ", "emu0\n", "emu0,emu0",
-            "emu0|emu1", string.rep("a", 33), string.rep("a", 1025),
-            (string.rep("emu0,", 32) .. "emu0") }
-        for _, value in ipairs(bad) do
-            refuses(job(value), "--qpu=")
-            equal(told[1]:find("%c"), nil)
+    { "values are read and refused as the table says", function()
+        local seen = { [true] = 0, [false] = 0 }
+        for _, row in ipairs(options()) do
+            seen[row.accepted] = seen[row.accepted] + 1
+            if row.accepted then
+                local site, licenses = {}, {}
+                for name, slots in row.what:gmatch("(%S+)=(%d+)") do
+                    site[#site + 1] = name .. " = { slots = 65535 }"
+                    licenses[#licenses + 1] = "qpu_" .. name .. ":" .. slots
+                end
+                load_script("return { " .. table.concat(site, ", ") .. " }")
+                accepts(job(row.value), table.concat(licenses, ","))
+            else
+                load_script(SITE)
+                refuses(job(row.value), "--qpu=")
+                equal(told[1]:find("%c"), nil)
+            end
         end
+        assert(seen[true] >= 10 and seen[false] >= 40)
+    end },
+    { "malformed values are refused in words that say what is allowed", function()
+        load_script(SITE)
         refuses(job("emu0:0"), "--qpu=emu0:0: slots of 'emu0' must be a whole number from 1 to 65535")
         refuses(job(""), "name at least one QPU")
         refuses(job("emu0,emu0:2"), "'emu0' is named twice")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 
 import pytest
-from containers import Cluster, NotUp, until, with_programs
-from jobs import Jobs
+
+from tests.support.accounting import UsageBefore, raw_usage
+from tests.support.containers import Cluster, NotUp, until, with_programs
+from tests.support.jobs import Jobs
 
 #: Seconds within which everything of an ended job is gone.
 GONE = 15.0
@@ -26,29 +27,14 @@ def cluster() -> Iterator[Cluster]:
         pytest.exit(f"the cluster is not up: {error}", returncode=3)
 
 
-@dataclass(frozen=True)
-class UsageBefore:
-    """RawUsage of the account chem, in billed seconds, when the tests began, and when that was."""
-
-    raw: int
-    at: str
-
-
 @pytest.fixture(scope="session", autouse=True)
 def usage_before(cluster: Cluster) -> UsageBefore:
     return UsageBefore(raw_usage(cluster), cluster.check("date +%FT%T").out.strip())
 
 
-def raw_usage(cluster: Cluster) -> int:
-    """RawUsage of the account chem in the fair tree: billed seconds."""
-    said = cluster.check(["sshare", "-n", "-P", "-A", "chem", "-o", "Account,User,RawUsage"])
-    (usage,) = re.findall(r"^\s*chem\|\|(\d+)$", said.out, re.MULTILINE)
-    return int(usage)
-
-
 @pytest.fixture(autouse=True)
 def nothing_left(cluster: Cluster) -> Iterator[None]:
-    """After each test: no job, lease, licence, job directory or process; all nodes idle."""
+    """After each test: no job, lease, license, job directory or process; all nodes idle."""
     yield
     _wait_free(cluster, GONE, "after the test")
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
-from containers import Cluster, Command, until
-from jobs import START, Jobs, python
+
+from tests.support.containers import Cluster, Command, until
+from tests.support.jobs import START, Jobs, python
 
 #: Seconds within which the record of a job that has ended says what it used.
 RECORDED = 60.0

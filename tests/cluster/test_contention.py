@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from containers import Cluster, until
-from jobs import START, Jobs, python
+
+from tests.support.containers import Cluster, until
+from tests.support.jobs import START, Jobs, python
 
 
 @pytest.mark.parametrize("second", ["alice", "bob"])
@@ -42,7 +43,7 @@ def test_jobs_share_the_slots(jobs: Jobs, cluster: Cluster) -> None:
     jobs.wait(third, "COMPLETED")
 
 
-def test_a_jobs_licences_and_its_lease_stay_together(jobs: Jobs, cluster: Cluster) -> None:
+def test_a_jobs_licenses_and_its_lease_stay_together(jobs: Jobs, cluster: Cluster) -> None:
     """Its user cannot give them back; what an administrator takes the lease follows."""
     job = jobs.submit("--qpu=emu0:2", wrap=["srun", *python("bell.py", "--hold")])
     jobs.until_lines(job, 1)
@@ -56,7 +57,7 @@ def test_a_jobs_licences_and_its_lease_stay_together(jobs: Jobs, cluster: Cluste
     until(
         lambda: job not in {row["job_id"] for row in cluster.leases("emu0")},
         30,
-        "the lease of a job without licences ends",
+        "the lease of a job without licenses ends",
     )
     jobs.cancel(job)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from containers import COMPUTE, Cluster, until
-from jobs import Jobs, python
+
+from tests.support.containers import COMPUTE, Cluster, until
+from tests.support.jobs import Jobs, python
 
 #: Seconds within which everything of a dead job is gone.
 GONE = 10.0

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from containers import Cluster, until
-from faults.audit import Verdict
-from faults.drive import Stage
-from faults.plan import plan
+
+from benchmarks.cluster.faults.audit import Verdict
+from benchmarks.cluster.faults.drive import Stage
+from benchmarks.cluster.faults.plan import plan
+from tests.support.containers import Cluster, until
 
 SEEDS = range(1, 21)
 

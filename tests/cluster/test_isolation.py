@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from containers import Cluster, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jobs import Jobs, python
 
 from openqse.errors import OpenQSEError
 from openqse.wire.frames import decode_body, decode_header, encode
 from openqse.wire.messages import Header, Kind, header
+from tests.support.containers import Cluster, until
+from tests.support.jobs import Jobs, python
 
 QPU_ENDPOINT = ("qpu", "5570")  # emu0's in slurm_conf/openqse.toml
 

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from containers import Cluster
-from jobs import START, Jobs, environment_of, python
+
+from tests.support.containers import Cluster
+from tests.support.jobs import START, Jobs, environment_of, python
 
 
 def _ran_on(lines: list[dict[str, Any]], ranks: int, qpu: str = "emu0") -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from containers import COMPUTE, Cluster, until
-from faults import census
-from jobs import Jobs, python
+from benchmarks.cluster.faults import census
+from tests.support.containers import COMPUTE, Cluster, until
+from tests.support.jobs import Jobs, python
 
 TASKS, WARM_UP, CLIENTS, RANKS = 24_000, 4_000, 1_000, 8
 #: Growth of an agent's memory that is still flat.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from containers import COMPUTE, Cluster, until
-from jobs import START, Jobs, python
+from tests.support.containers import COMPUTE, Cluster, until
+from tests.support.jobs import START, Jobs, python
 
 NODE_AGENTS = [(node, "node-agent") for node in COMPUTE]
 #: Seconds within which a user must be told.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from jobs import Jobs, python
+
+from tests.support.jobs import Jobs, python
 
 
 @pytest.mark.parametrize(
@@ -63,8 +64,8 @@ def test_an_environment_gives_no_right_to_a_qpu(jobs: Jobs) -> None:
     assert "holds no slot of emu0" in output.err
 
 
-def test_licences_alone_open_no_qpu(jobs: Jobs) -> None:
-    """Slurm grants a licence to whoever names it; the ranks have no lease by that."""
+def test_licenses_alone_open_no_qpu(jobs: Jobs) -> None:
+    """Slurm grants a license to whoever names it; the ranks have no lease by that."""
     output = jobs.run("srun", "--licenses=qpu_emu0:1", *python("bell.py"), deadline=60)
     assert output.code != 0
     assert "NoLease" in output.err

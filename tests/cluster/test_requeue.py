@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from containers import Cluster
-from jobs import START, Jobs, python
+from tests.support.containers import Cluster
+from tests.support.jobs import START, Jobs, python
 
 #: A requeued job waits for AuthInfo's cred_expire of slurm_conf/slurm.conf before it starts again.
 AGAIN = START + 20

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 
-from containers import Cluster, until
-from jobs import START, Jobs, python
-
-from conftest import UsageBefore, raw_usage
+from tests.support.accounting import UsageBefore, raw_usage
+from tests.support.containers import Cluster, until
+from tests.support.jobs import START, Jobs, python
 
 
 def test_a_thousand_tasks_from_two_nodes(jobs: Jobs, cluster: Cluster) -> None:
@@ -50,7 +49,7 @@ def test_slurm_client_reads_a_running_job(jobs: Jobs, cluster: Cluster) -> None:
     assert record["running"]
     assert record["state"] == "RUNNING"
     assert (record["uid"], record["user"], record["account"]) == (2001, "alice", "chem")
-    assert record["licences"] == {"qpu_emu0": 2, "qpu_emu1": 1}
+    assert record["licenses"] == {"qpu_emu0": 2, "qpu_emu1": 1}
     assert record["restart_count"] == 0
     assert record["end_time"] is not None
     assert {"chem", "ml"} <= set(accounts)

@@ -10,11 +10,21 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from openqse.errors import OpenQSEError, from_wire
+from openqse.errors import OpenQSEError
 from openqse.program.circuit import Circuit
-from openqse.wire import limits
+from openqse.wire import control, leases, limits, reports, tasks
 from openqse.wire.frames import decode_body, decode_header, task_of, unbundle
-from openqse.wire.tasks import decode_outcome, decode_work
+from openqse.wire.messages import TASK_KINDS
+from openqse.wire.schema import Message
+from openqse.wire.tasks import decode_outcome, decode_task
+
+#: Every message that is read by its fields.
+MESSAGES = [
+    value
+    for module in (control, leases, reports, tasks)
+    for value in vars(module).values()
+    if isinstance(value, type) and issubclass(value, Message) and hasattr(value, "kind")
+]
 
 
 def frames_of(data: bytes) -> list[bytes]:
@@ -46,7 +56,7 @@ def one_input(data: bytes) -> None:
         return
     assert head.task == task_of(frames)
     readers: list[Callable[[Any], Any]] = [
-        lambda frames: from_wire(decode_body(frames)).to_wire(),
+        *(_reader(message) for message in MESSAGES),
         decode_outcome,
         _read_work,
         _read_bundle,
@@ -56,11 +66,20 @@ def one_input(data: bytes) -> None:
             reader(frames)
 
 
+def _reader(message: type[Message]) -> Callable[[list[bytes]], None]:
+    def read(frames: list[bytes]) -> None:
+        made = message.of(frames)
+        assert message.read(made.body()) == made
+
+    return read
+
+
 def _read_work(frames: list[bytes]) -> None:
-    work, program = decode_work(decode_body(frames), frames[2:])
-    assert work.parameters.ndim == 2
-    if program is not None:
-        assert Circuit.decode(program).encoded
+    for kind in TASK_KINDS:
+        request = decode_task(kind, decode_body(frames), frames[2:])
+        assert request.work.parameters.ndim == 2
+        if request.program is not None:
+            assert Circuit.of(request.program).encoded
 
 
 def _read_bundle(frames: list[bytes]) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import ScriptedDevice, eventually
+from stack import eventually
 
 import openqse
+from openqse.device import ThreadDevice
 from openqse.errors import (
     ArgumentError,
     ConfigurationError,
@@ -25,7 +26,9 @@ from openqse.errors import (
     ProgramError,
     TaskCancelled,
 )
-from openqse.qpu import _task_id
+from openqse.program.program import Output
+from openqse.testing import ScriptedDevice
+from openqse.wire.task_ids import next_task_id
 
 
 class Point:
@@ -41,13 +44,13 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> ScriptedDevice:
     """The one device that is installed, under the name ``scripted``."""
     driver = ScriptedDevice()
 
-    def create(profile: str | None) -> ScriptedDevice:
+    def create(profile: str | None) -> ThreadDevice[Any]:
         if profile not in (None, "large"):
             raise ConfigurationError(f"no profile {profile!r}", layer="device")
-        return driver
+        return ThreadDevice(driver)
 
-    for module in ("openqse.device", "openqse.local"):
-        monkeypatch.setattr(f"{module}.entry_points", lambda group: [Point("scripted", create)])
+    points = [Point("scripted", create)]
+    monkeypatch.setattr("openqse.device.registry.entry_points", lambda group: points)
     monkeypatch.delenv("OPENQSE_SOCKET", raising=False)
     return driver
 
@@ -96,18 +99,38 @@ def test_bit_0_is_the_rightmost_of_counts_and_the_first_of_memory(qpu: openqse.Q
     assert result.counts == {"1000000001": 3}
     assert result.memory.dtype == np.uint8
     assert result.memory.tolist() == [[1, 0, 0, 0, 0, 0, 0, 0, 0, 1]] * 3
-    assert result.packed.tolist() == [[[1, 2]] * 3]
+    assert result.packed.tolist() == [[1, 2]] * 3
 
 
 def test_counts_say_how_often_each_bit_string_occurred() -> None:
     packed = np.array([[[0], [1], [1], [3]], [[2], [2], [2], [2]]], np.uint8)
-    result = openqse.Result("q", "t", "", 4, 2, packed, True, 1_500_000_000, "c")
+    result = openqse.BatchResult(
+        qpu="q", task_id="t", lease_id="", qpu_time_ns=1_500_000_001, calibration_id="c",
+        outputs=(Output("a", 1), Output("b", 1)), packed=packed,
+    )  # fmt: skip
     assert result.counts == [{"00": 1, "01": 2, "11": 1}, {"10": 4}]
     assert result.memory.tolist() == [
         [[0, 0], [1, 0], [1, 0], [1, 1]],
         [[0, 1], [0, 1], [0, 1], [0, 1]],
     ]
-    assert result.qpu_seconds == 1.5
+    assert result.qpu_seconds == pytest.approx(1.5)
+    first, second = result
+    assert first.counts == result.counts[0]
+    assert (len(result), result[-1].counts, result.shots, second.shots) == (2, {"10": 4}, 4, 4)
+    assert first.qpu_time_ns + second.qpu_time_ns == result.qpu_time_ns
+    assert result[:1][0].memory.tolist() == first.memory.tolist()
+
+
+def test_each_register_has_counts_of_its_own() -> None:
+    packed = np.array([[0b0110, 1], [0b0110, 0], [0b0001, 1]], np.uint8)
+    result = openqse.Result(
+        qpu="q", task_id="t", lease_id="", qpu_time_ns=0, calibration_id="c",
+        outputs=(Output("a", 3), Output("b", 6)), packed=packed,
+    )  # fmt: skip
+    assert result.counts == {"100000110": 1, "000000110": 1, "100000001": 1}
+    assert result.registers == {"a": {"110": 2, "001": 1}, "b": {"100000": 2, "000000": 1}}
+    assert result.registers["a"].memory.tolist() == [[0, 1, 1], [0, 1, 1], [1, 0, 0]]
+    assert result.registers["b"].integers == [32, 0, 32]
 
 
 def test_a_batch_of_one_is_still_a_batch(qpu: openqse.QPU) -> None:
@@ -219,9 +242,13 @@ def test_an_expectation_that_is_not_offered_is_refused(
         qpu.expectation(echo(), observable, parameters=[1])
 
 
-def test_a_drivers_own_exception_is_a_device_error(qpu: openqse.QPU) -> None:
+def test_a_drivers_own_exception_is_a_device_error(
+    qpu: openqse.QPU, driver: ScriptedDevice
+) -> None:
+    program = openqse.CircuitBuilder(2).measure_all().build()
+    driver.broken.add(program.id)
     with pytest.raises(DeviceError, match="ValueError: a driver's own exception"):
-        qpu.run(openqse.CircuitBuilder(5).measure_all().build())
+        qpu.run(program)
     assert qpu.run(MEASURE, shots=1).counts == {"0": 1}
 
 
@@ -282,12 +309,12 @@ def test_closing_ends_the_devices_thread(driver: ScriptedDevice) -> None:
 
 
 def test_task_ids_are_unique_and_those_of_a_forked_child_are_its_own() -> None:
-    here = [_task_id() for _ in range(100)]
+    here = [next_task_id() for _ in range(100)]
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            os.write(write, b"".join(_task_id() for _ in range(100)))
+            os.write(write, b"".join(next_task_id() for _ in range(100)))
         finally:
             os._exit(0)
     os.waitpid(child, 0)
@@ -295,7 +322,7 @@ def test_task_ids_are_unique_and_those_of_a_forked_child_are_its_own() -> None:
     with os.fdopen(read, "rb") as pipe:
         data = pipe.read()
     there = [data[i : i + 16] for i in range(0, len(data), 16)]
-    here += [_task_id() for _ in range(100)]
+    here += [next_task_id() for _ in range(100)]
     assert len(there) == 100
     assert len({*here, *there}) == 300
     assert {len(task) for task in here} == {16}

@@ -6,8 +6,19 @@ import json
 from dataclasses import replace
 
 import pytest
-from faults.audit import Answer, Charge, Fault, Rank, Recovery, Verdict, audit, parse, percentile
-from faults.census import Held, grown
+
+from benchmarks.cluster.faults.audit import (
+    Answer,
+    Charge,
+    Fault,
+    Rank,
+    Recovery,
+    Verdict,
+    audit,
+    parse,
+    percentile,
+)
+from benchmarks.cluster.faults.census import Held, grown
 
 JOB, SESSION = 7, "00112233aabbccdd"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from faults.plan import APART, KINDS, SPREAD, USERS, plan
+
+from benchmarks.cluster.faults.plan import APART, KINDS, SPREAD, USERS, plan
 
 SEEDS = range(1, 501)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from openqse import site
 from openqse.errors import ArgumentError, ConfigurationError
 from openqse.site import format_request, parse_request
+
+OPTIONS = Path(__file__).parents[1] / "vectors" / "qpu_options.tsv"
 
 checked = settings(max_examples=60, deadline=None)
 
@@ -45,7 +48,7 @@ def test_a_site_file_is_read_in_its_order_with_defaults(tmp_path: Path) -> None:
     assert type(loaded.qpu("emu0").billing_weight) is float
     other = loaded.qpu("b")
     assert (other.profile, other.type, other.billing_weight) == (None, "openqse", 1.0)
-    assert other.licence == "qpu_b"
+    assert other.license == "qpu_b"
 
 
 def test_an_unknown_qpu_is_answered_with_the_known_ones(tmp_path: Path) -> None:
@@ -114,51 +117,50 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         site.load(tmp_path / "none.toml")
 
 
-@pytest.mark.parametrize(
-    ("text", "slots"),
-    [
-        ("emu0", {"emu0": 1}),
-        ("emu0:1", {"emu0": 1}),
-        ("emu0:65535", {"emu0": 65535}),
-        ("emu0:2,emu1", {"emu0": 2, "emu1": 1}),
-        ("Z_9", {"Z_9": 1}),
-        ("a,A", {"a": 1, "A": 1}),
-        ("abcdefghijklmnopqrstuvwxyz_01234:9", {"abcdefghijklmnopqrstuvwxyz_01234": 9}),
-        (",".join(f"e{i}" for i in range(32)), {f"e{i}": 1 for i in range(32)}),
-    ],
-)
-def test_a_request_that_the_plugin_accepts_is_read(text: str, slots: dict[str, int]) -> None:
-    assert parse_request(text) == slots
-    assert list(parse_request(text)) == list(slots)
-
-
-SLOTS = "slots of 'emu0' must be a whole number from 1 to 65535"
-NAME = "does not begin with the name of a QPU"
+def options() -> list[tuple[str, str, str]]:
+    """The values of ``--qpu`` that the plugin, slurmctld's script and the agents agree on."""
+    rows = []
+    for line in OPTIONS.read_text().splitlines():
+        if not line.startswith("#"):
+            value, verdict, what = line.split("\t")
+            raw = re.sub(r"\\x([0-9a-f]{2})", lambda byte: chr(int(byte[1], 16)), value)
+            text = raw.encode("latin-1").decode(errors="surrogateescape")
+            rows.append((text, verdict, what))
+    return rows
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        *((f"emu0:{count}", SLOTS) for count in ("", "0", "01", "65536", "123456", "+1", "-1")),
-        *(
-            (f"emu0:{count}", SLOTS)
-            for count in ("1.5", "2:3", "0x2", "9" * 20, "1\n", " 1", "1_0")
-        ),
-        ("emu0:1٣", SLOTS),
-        ("emu0:١", SLOTS),
-        *((text, NAME) for text in ("", ",", "emu0,", ",emu0", "emu0,,emu1", ":2", "emu0,:2")),
-        *((text, NAME) for text in ("0emu", "_emu", "emu-0", "emu0;emu1", "ému", "emu0|emu1")),
-        *((text, NAME) for text in (" emu0", "emu0, emu1", "emu0\n", " ", "emu0 :1")),
-        ("a" * 33, NAME),
-        ("emu0,emu0", "'emu0' is named twice"),
-        ("emu0:1,emu1,emu0:2", "'emu0' is named twice"),
-        (",".join(f"e{i}" for i in range(33)), "at most 32"),
-        ("a" * 1025, "at most 1024"),
-    ],
+    ("text", "what"), [(text, what) for text, verdict, what in options() if verdict == "ok"]
 )
-def test_a_request_that_the_plugin_refuses_is_refused(text: str, complaint: str) -> None:
-    with pytest.raises(ArgumentError, match=complaint):
+def test_a_request_that_the_plugin_accepts_is_read(text: str, what: str) -> None:
+    expected = {name: int(count) for name, count in (item.split("=") for item in what.split())}
+    assert parse_request(text) == expected
+    assert list(parse_request(text)) == list(expected)
+
+
+#: What ``parse_request`` says for each reason of the table.
+WORDS = {
+    "slots": "slots of 'emu0' must be a whole number from 1 to 65535",
+    "twice": "'emu0' is named twice",
+    "many": "at most 32 QPUs",
+    "length": "at most 1024 bytes",
+    "blank": "does not begin with the name of a QPU|slots of 'emu0'",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [(text, why) for text, verdict, why in options() if verdict == "refused"]
+)
+def test_a_request_that_the_plugin_refuses_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ArgumentError, match=WORDS.get(why, "does not begin with the name")):
         parse_request(text)
+
+
+def test_the_table_of_requests_has_both_kinds_and_every_reason() -> None:
+    reasons = {why for _, verdict, why in options() if verdict == "refused"}
+    named = re.findall(r"^#   ([a-z-]+)  ", OPTIONS.read_text(), re.MULTILINE)
+    assert reasons == set(named) >= WORDS.keys()
+    assert any(verdict == "ok" for _, verdict, _ in options())
 
 
 requests = st.dictionaries(

@@ -25,7 +25,9 @@ def numbered(part: Work) -> Outcome:
     """An outcome whose rows name the set and the shot that they are of."""
     rows = np.indices((len(part.parameters), part.shots)).transpose(1, 2, 0)
     memory = (rows + np.array([part.first_set, part.first_shot])).astype(np.uint8)
-    return Outcome(Samples(memory, len(part.parameters) * part.shots, "method"), "calibration")
+    return Outcome(
+        Samples(memory, len(part.parameters) * part.shots, {"method": "method"}), "calibration"
+    )
 
 
 @given(st.integers(1, 9), st.integers(1, 3000), st.integers(1, 4 * SET_NS))

@@ -1,4 +1,4 @@
-"""Completion of `openqse` in shells, by scripts that `shtab` makes of its parser."""
+"""Shell completion of `openqse`, by scripts that `shtab` makes from its parser."""
 
 from __future__ import annotations
 

@@ -1,18 +1,20 @@
-"""`openqse estimate`: what a program would take of a QPU, and when it would run."""
+"""`openqse estimate`: a program's QPU time, and when it would run."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from pathlib import Path
+from dataclasses import asdict
 
 from openqse import site as sites
-from openqse.errors import LimitExceeded, OpenQSEError, ProgramError
+from openqse.errors import OpenQSEError, ProgramError
 from openqse.program.circuit import Circuit
 from openqse.wire import limits
-from openqse.wire.messages import Kind, Latency
-from openqse_agent.cli.ask import ask
+from openqse.wire.messages import Latency
+from openqse.wire.programs import ProgramEnvelope
+from openqse.wire.reports import EstimateQuestion
+from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import Commands, add_command, add_site, add_timeout, own_name
 from openqse_agent.cli.table import Layout, numbers, seconds, texts
 
@@ -26,16 +28,16 @@ _LAYOUT = Layout(
     )
 )
 _DESCRIPTION = """\
-Says what a task would take if it were submitted now: QPU_TIME by the device's timing model, the
-WAIT until it would start, and the POSITION in the queue that it would get. Nothing is run, nothing
-is charged, and no job is needed. Where no slot is FREE a job waits in Slurm's queue before
-('squeue --start'); while the QPU does not serve there is no WAIT, but a REASON.
+Estimates a task as if it were submitted now: its QPU_TIME by the device's timing model, the WAIT
+until it would start, and its POSITION in the queue. Nothing is run or charged, and no job is
+needed. If no slot is FREE, a job first waits in Slurm's queue ('squeue --start'). If the QPU does
+not serve, there is a REASON in place of a WAIT.
 
-The program is OpenQASM 2 or 3. Its free parameters need no values: they do not change what it
-takes. The wait depends on the account's claim to the QPU, and knows the tasks that are there now,
-each as far as it ran before: one whose program is new to the QPU counts as nothing.
+The program is OpenQASM 2 or 3. Its free parameters need no values, since they do not change its QPU
+time. The wait depends on the account's share and on the tasks queued now. A queued task whose
+program is new to the QPU counts as nothing.
 
-A device without a timing model, or one that cannot run the program, says so: exit code 2."""
+Exit code 2, with the reason, if the device has no timing model or cannot run the program."""
 _EXAMPLES = """\
 openqse estimate bell.qasm --qpu emu0 --shots 1000
 openqse estimate ansatz.qasm --qpu emu0 --shots 4000 --parameter-sets 50 -A chem
@@ -48,12 +50,12 @@ def add_parser(commands: Commands) -> None:
         commands,
         "estimate",
         _run,
-        help="what a program would take of a QPU, and when it would run",
+        help="estimate a program's QPU time and when it would run",
         description=_DESCRIPTION,
         examples=_EXAMPLES,
     )
     parser.add_argument("program", metavar="PROGRAM", help="OpenQASM file; - for standard input")
-    parser.add_argument("--qpu", required=True, metavar="NAME", help="on this QPU")
+    parser.add_argument("--qpu", required=True, metavar="NAME", help="the QPU to ask")
     parser.add_argument(
         "--shots", type=_count, required=True, metavar="N", help="shots of each parameter set"
     )
@@ -62,15 +64,15 @@ def add_parser(commands: Commands) -> None:
         type=_count,
         default=1,
         metavar="K",
-        help="sets of parameters in the one task (default: %(default)s)",
+        help="parameter sets of the task (default: %(default)s)",
     )
     parser.add_argument(
         "-A",
         "--account",
         default=os.environ.get("SLURM_JOB_ACCOUNT", ""),
         metavar="NAME",
-        help="the account by whose claim the wait goes (default: the job's that this runs in, or "
-        "one without shares)",
+        help="account whose share decides the wait (default: that of the job this runs in, or one "
+        "without shares)",
     )
     parser.add_argument(
         "--latency",
@@ -86,18 +88,21 @@ def add_parser(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     _LAYOUT.chosen(arguments)  # before anybody is asked
     qpu = sites.load(arguments.site).qpu(arguments.qpu)
-    body = {
-        "program": _encoded(read_program(arguments.program)),
-        "shots": arguments.shots,
-        "parameter_sets": arguments.parameter_sets,
-        "account": arguments.account,
-        "user": own_name(),
-        "latency": arguments.latency,
-    }
-    answer = ask([qpu], Kind.ESTIMATE, body, arguments.timeout)[qpu.name]
+    program = read_program(arguments.program).program
+    limits.check_program(len(program.data))
+    question = EstimateQuestion(
+        program=program.data,
+        envelope=ProgramEnvelope.of(program),
+        shots=arguments.shots,
+        parameter_sets=arguments.parameter_sets,
+        account=arguments.account,
+        user=own_name(),
+        latency=Latency(arguments.latency),
+    )
+    answer = inquire([qpu], question, arguments.timeout)[qpu.name]
     if isinstance(answer, OpenQSEError):
         raise answer
-    _LAYOUT.show(arguments, [answer])
+    _LAYOUT.show(arguments, [asdict(answer)])
     return 0
 
 
@@ -108,28 +113,16 @@ def read_program(name: str) -> Circuit:
         ProgramError: it cannot be read, or is no program. NotSupported, LimitExceeded: as
             ``openqasm.loads``.
     """
-    from openqse.program.openqasm import loads  # large, and no other command needs it
+    from openqse.program.openqasm import load, loads  # no other command needs it
 
     try:
-        source = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        return loads(sys.stdin.read(), "<stdin>") if name == "-" else load(name)
     except (OSError, UnicodeDecodeError) as error:
         raise ProgramError(f"{name} cannot be read: {error}") from error
-    return loads(source, "<stdin>" if name == "-" else name)
-
-
-def _encoded(circuit: Circuit) -> bytes:
-    if len(circuit.encoded) > limits.MAX_PROGRAM_BYTES:
-        raise LimitExceeded(
-            f"a program of {len(circuit.encoded)} bytes; at most {limits.MAX_PROGRAM_BYTES} are "
-            "taken",
-            remedy="Divide it into several programs",
-            limit="MAX_PROGRAM_BYTES",
-        )
-    return circuit.encoded
 
 
 def _count(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError("give a whole number from 1")
+        raise argparse.ArgumentTypeError("give a whole number of at least 1")
     return number

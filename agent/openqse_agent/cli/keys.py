@@ -10,18 +10,19 @@ from openqse.errors import ConfigurationError
 from openqse_agent import config, keys
 
 _EPILOG = """\
-NAME.secret stays with its owner, NAME.public goes to those who shall know it:
+NAME.secret stays with its owner. NAME.public goes to those who check it:
 
-  a QPU    on its host; the public key into the site file ([qpu.NAME] key = ...)
-  node     to every compute node; the public key into nodes/ beside each QPU agent's key
-  admin    to where administrators work; the public key into admins/ beside those
+  QPU      the secret stays on the QPU's host; the public key goes into the site file
+           ([qpu.NAME] key = ...)
+  node     the secret goes to every compute node; the public key into nodes/ beside each QPU
+           agent's key
+  admin    the secret goes where administrators work; the public key into admins/ beside nodes/
 
-To change a key while everything runs, --rotate makes the pair after the last one: node-2 and
-so on. First let it be known: put node-2.public beside node.public in nodes/. Then give
-node-2.secret to its owners: node agents take up the last pair that they find within seconds.
-Remove the old pair when the jobs that ran at the time have ended (see 'openqse leases'): from
-then on it is good for nothing. A QPU's own key changes with its line in the site file and a
-restart of the agents.
+--rotate changes a key while everything runs. It makes the next pair of a name: node-2 and so on.
+First put node-2.public beside node.public in nodes/. Then give node-2.secret to the compute nodes:
+node agents use the last pair they find, within seconds. When the jobs that ran at that time have
+ended (see 'openqse leases'), remove the old pair: it is no longer accepted. To change a QPU's own
+key, change its line in the site file and restart the agents.
 """
 
 
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         default=config.AgentConfig().keys,
         metavar="DIRECTORY",
-        help="where the keys are put (default: %(default)s)",
+        help="where to put the keys (default: %(default)s)",
     )
     return made
 

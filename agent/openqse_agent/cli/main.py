@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import version
 
 from openqse.errors import OpenQSEError
-from openqse_agent.cli import completion, estimate, probe, qpu, qpus, report, site, usage
+from openqse_agent.cli import completion, device, estimate, probe, qpu, qpus, report, site, usage
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,8 +17,8 @@ def parser() -> argparse.ArgumentParser:
         prog="openqse",
         description="QPUs of a Slurm site: their state, queue, shares and usage; configuration and "
         "service.",
-        epilog="Exit code 0 if all is well; 1 if a QPU agent does not answer, or what was asked is "
-        "not so; 2 if it could not be done, with the reason.",
+        epilog="Exit code 0 if all is well; 1 if a QPU agent does not answer or the answer is no; "
+        "2, with the reason, if the command could not be carried out.",
     )
     made.add_argument("--version", action="version", version=f"openqse {version('openqse')}")
     made.add_argument(
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = made.add_subparsers(metavar="COMMAND", required=True)
     qpus.add_parser(commands, "status")
-    for group in (report, usage, estimate, qpu, probe, site):
+    for group in (report, usage, estimate, qpu, probe, site, device):
         group.add_parser(commands)
     return made
 

@@ -1,4 +1,4 @@
-"""What the subcommands of `openqse` have in common: how they are made, and whom they ask."""
+"""What the subcommands of `openqse` share: how they are made, and which QPUs they ask."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pwd
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from openqse import site as sites
 from openqse.errors import ArgumentError, OpenQSEError
@@ -30,8 +30,8 @@ def add_command(
 
     Args:
         run: does it; returns the exit code.
-        description: paragraphs as they are to be printed.
-        examples: a line for each, with what it is for after a ``#`` where that needs to be said.
+        description: paragraphs, printed as they are.
+        examples: a line for each, with a comment after ``#`` where it needs one.
     """
     parser = commands.add_parser(
         name,
@@ -68,7 +68,7 @@ def add_timeout(parser: argparse.ArgumentParser, timeout: float) -> None:
         type=seconds,
         default=timeout,
         metavar="SECONDS",
-        help="wait for the QPU agents at most this long (default: %(default)s)",
+        help="how long to wait for the QPU agents (default: %(default)s)",
     )
 
 
@@ -88,8 +88,8 @@ def chosen_qpus(arguments: argparse.Namespace) -> list[SiteQPU]:
     return [site.qpu(name) for name in arguments.qpu] or list(site.qpus.values())
 
 
-def complain(command: str, answers: Iterable[dict[str, Any] | OpenQSEError]) -> int:
-    """Prints why there are no reports of some QPU agents; the exit code, 1 if so."""
+def complain(command: str, answers: Iterable[object]) -> int:
+    """Prints why QPU agents gave no report. Returns the exit code: 1 if any gave none."""
     errors = [answer for answer in answers if isinstance(answer, OpenQSEError)]
     for error in errors:
         print(f"openqse {command}: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`openqse probe`: whether an agent lives, and whether it can serve."""
+"""`openqse probe`: whether an agent is live, and whether it can serve."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from openqse import site as sites
 from openqse.errors import OpenQSEError
 from openqse.site import Site
 from openqse.wire.messages import Kind
+from openqse.wire.reports import StatusQuestion
 from openqse_agent import config, keys
-from openqse_agent.cli.ask import ask
+from openqse_agent.cli.ask import ask, inquire
 from openqse_agent.cli.options import (
     Commands,
     add_command,
@@ -26,12 +27,12 @@ from openqse_agent.cli.options import (
 from openqse_agent.node import hooks
 
 _DESCRIPTION = """\
-Asks an agent whether it is live (its loop turns: if not, restart it) and ready (it can serve), and
-says why not. Exit code 0 if it is live; with --ready, if it is ready too; 1 if not; 2 if that
-could not be asked.
+Asks an agent whether it is live and ready, and says why not. Live: its loop runs; if it does not,
+restart the agent. Ready: it can serve. Exit code 0 if the agent is live (with --ready: live and
+ready), 1 if it is not, 2 if it could not be asked.
 
-  node   this host's node agent; run it as root. Ready: every QPU agent of the site answers it and
-         believes its key
+  node   this host's node agent; run this as root. Ready: every QPU agent of the site answers it and
+         accepts its key
   qpu    a QPU's agent, from any host. Ready: its device is online, it is not drained, and slurmctld
          answers it"""
 
@@ -51,7 +52,9 @@ def add_parser(commands: Commands) -> None:
             parser.add_argument("qpu", help="the QPU's name")
         else:
             config.add_option(parser)
-        parser.add_argument("--ready", action="store_true", help="fail unless it is ready too")
+        parser.add_argument(
+            "--ready", action="store_true", help="fail unless the agent is ready too"
+        )
         add_json(parser)
         add_site(parser)
         add_timeout(parser, 3.0)
@@ -59,7 +62,7 @@ def add_parser(commands: Commands) -> None:
 
 @dataclass
 class Finding:
-    """How an agent is; ``reasons`` why it is not live or not ready."""
+    """An agent's state; ``reasons`` say why it is not live or not ready."""
 
     agent: str
     live: bool = False
@@ -88,17 +91,17 @@ def probe_qpu(site: Site, name: str, timeout: float) -> Finding:
         ConfigurationError: the site has no such QPU.
     """
     finding = Finding(f"QPU agent of {name}")
-    answer = ask([site.qpu(name)], Kind.STATUS, {}, timeout)[name]
+    answer = inquire([site.qpu(name)], StatusQuestion(), timeout)[name]
     if isinstance(answer, OpenQSEError):
         finding.reasons.append(str(answer))
         return finding
     finding.live = True
-    if not answer["online"]:
-        finding.reasons.append(f"its device is offline: {answer['reason']}")
-    if answer["drained"]:
-        finding.reasons.append(f"drained {answer['drained']}")
-    if answer["slurmctld"]:
-        finding.reasons.append(f"it cannot ask slurmctld: {answer['slurmctld']}")
+    if not answer.online:
+        finding.reasons.append(f"its device is offline: {answer.reason}")
+    if answer.drained:
+        finding.reasons.append(f"drained {answer.drained}")
+    if answer.slurmctld:
+        finding.reasons.append(f"it cannot ask slurmctld: {answer.slurmctld}")
     finding.ready = not finding.reasons
     return finding
 

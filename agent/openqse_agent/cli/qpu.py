@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 import time
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from typing import Any
 from openqse import site as sites
 from openqse.errors import ArgumentError, OpenQSEError
 from openqse.site import SiteQPU
-from openqse.wire.messages import Kind
+from openqse.wire.control import Drain, Resume, ServiceReport
+from openqse.wire.reports import Question, StatusQuestion, StatusReport
 from openqse_agent import config, keys
 from openqse_agent.cli import qpus
-from openqse_agent.cli.ask import ask
+from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import (
     Commands,
     add_command,
@@ -37,24 +39,25 @@ from openqse_agent.cli.table import print_table, texts
 _DRAIN = """\
 Takes a QPU out of service, now or at a planned time. From then on
 
-- no task is started. Those that run end and give their results; the others wait until the QPU is
-  back, their timeout passes or their job ends: nobody's work is thrown away. The error of one that
-  waited too long says that the QPU was drained, by whom and why;
-- Slurm starts no new job with this QPU: it reserves its licences, and jobs wait for them
+- no task is started. Running tasks end and give their results. The others wait until the QPU is
+  back, their timeout passes or their job ends: nobody's work is thrown away. A task that waited too
+  long gets an error that says that the QPU was drained, by whom and why;
+- Slurm starts no new job with this QPU: its licenses are reserved, and jobs wait for them
   (Reason=Licenses). Jobs whose time limit would reach into a planned window wait too.
 
-It holds until 'openqse qpu resume', or as long as --for says, whatever is restarted meanwhile.
-'openqse qpu list' shows it to everybody. To end running jobs as well, use Slurm's own commands.
+The drain lasts until 'openqse qpu resume', or as long as --for says, even if agents or Slurm are
+restarted. 'openqse qpu list' shows it to everybody. To end running jobs as well, use Slurm's own
+commands.
 
-Administrators alone may drain: root on the host of the QPU's agent, or whoever has a key
-that is authorised there ('openqse-keys admin')."""
+Only administrators may drain: root on the host of the QPU's agent, and holders of a key that is
+authorised there ('openqse-keys admin')."""
 
 _DRAIN_EXAMPLES = """\
 openqse qpu drain emu0 --reason "laser locked out"
 openqse qpu drain emu0 --reason calibration --start 2027-01-31T08:00 --for 2h"""
 _RESUME_EXAMPLES = """\
 openqse qpu resume emu0
-openqse qpu resume emu0 --start 2027-01-31T08:00    # takes that planned window back"""
+openqse qpu resume emu0 --start 2027-01-31T08:00    # cancels that planned window"""
 
 _COLUMNS = texts("qpu", "state", "start", "end", "by", "reason")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -71,7 +74,7 @@ def add_parser(commands: Commands) -> None:
         actions,
         "drain",
         _drain,
-        help="start no more tasks and jobs, now or at a planned time",
+        help="stop starting tasks and jobs, now or at a planned time",
         description=_DRAIN,
         examples=_DRAIN_EXAMPLES,
     )
@@ -83,22 +86,22 @@ def add_parser(commands: Commands) -> None:
         "--start",
         type=_instant,
         metavar="TIME",
-        help="begin then, such as 2027-01-31T08:00, in this host's time (default: now)",
+        help="when it begins, such as 2027-01-31T08:00, in this host's time (default: now)",
     )
     parser.add_argument(
         "--for",
         dest="seconds",
         type=_span,
         metavar="SPAN",
-        help="end after this long, such as 90s, 30m, 2h or 1d (default: when resumed)",
+        help="how long it lasts, such as 90s, 30m, 2h or 1d (default: until resumed)",
     )
 
     parser = add_command(
         actions,
         "resume",
         _resume,
-        help="take a QPU back into service, or a planned window back",
-        description="Ends a drain, or takes back a planned window. Queued tasks and jobs go on.",
+        help="take a QPU back into service, or cancel a planned window",
+        description="Ends a drain, or cancels a planned window. Queued tasks and jobs go on.",
         examples=_RESUME_EXAMPLES,
     )
     _add_change(parser)
@@ -107,7 +110,7 @@ def add_parser(commands: Commands) -> None:
         "--start",
         type=_instant,
         metavar="TIME",
-        help="take back the window that was planned to start then (default: what is in force)",
+        help="cancel the window planned to start at this time (default: end the drain in force)",
     )
 
     parser = add_command(
@@ -130,8 +133,8 @@ def _add_change(parser: argparse.ArgumentParser) -> None:
         "--key",
         type=Path,
         metavar="FILE",
-        help="secret key that shows who you are (default: the administrators' or, on its host, the "
-        f"QPU's own in {config.AgentConfig().keys})",
+        help="secret key that proves who you are (default: the administrators' key or, on the "
+        f"QPU's host, the QPU's own, in {config.AgentConfig().keys})",
     )
     add_json(parser)
     add_site(parser)
@@ -142,44 +145,45 @@ def _instant(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time like 2027-01-31T08:00") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time such as 2027-01-31T08:00"
+        ) from None
 
 
 def _span(text: str) -> float:
     match = re.fullmatch(r"([0-9]{1,8})([smhd])", text)
     if match is None or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no span like 90s, 30m, 2h or 1d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a span such as 90s, 30m, 2h or 1d")
     return int(match[1]) * _UNITS[match[2]]
 
 
 def _drain(arguments: argparse.Namespace) -> int:
-    body = {"start": arguments.start, "seconds": arguments.seconds}
-    return _change(Kind.DRAIN, arguments, body)
+    wanted = Drain(arguments.start, arguments.seconds, arguments.reason, _user())
+    return _change(wanted, arguments)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    return _change(Kind.RESUME, arguments, {"start": arguments.start})
+    return _change(Resume(arguments.start, arguments.reason, _user()), arguments)
 
 
-def _change(kind: Kind, arguments: argparse.Namespace, body: dict[str, Any]) -> int:
-    """0 if it is done; 1 if it is, but Slurm does not know yet."""
+def _change(wanted: Question[ServiceReport], arguments: argparse.Namespace) -> int:
+    """Returns 0 if it is done; 1 if it is done but Slurm does not know yet."""
     qpu = sites.load(arguments.site).qpu(arguments.qpu)
     pair = keys.Pair.read(arguments.key) if arguments.key else _own_pair(qpu)
-    body |= {"reason": arguments.reason, "user": _user()}
-    answer = ask([qpu], kind, body, arguments.timeout, pair)[qpu.name]
+    answer = inquire([qpu], wanted, arguments.timeout, pair)[qpu.name]
     if isinstance(answer, OpenQSEError):
         raise answer
     rows = _rows(answer)
     if arguments.json:
-        print(json.dumps(answer))
+        print(json.dumps(asdict(answer)))
     elif rows:
         print_table(_COLUMNS, rows)
     else:
         print(f"{qpu.name} takes tasks and jobs; no window is planned")
-    if answer["slurm_error"]:
+    if answer.slurm_error:
         print(
-            f"openqse qpu: done, but Slurm does not know yet; the QPU agent goes on telling it: "
-            f"{answer['slurm_error']}",
+            f"openqse qpu: done, but Slurm does not know yet; the QPU agent keeps trying: "
+            f"{answer.slurm_error}",
             file=sys.stderr,
         )
         return 1
@@ -187,26 +191,28 @@ def _change(kind: Kind, arguments: argparse.Namespace, body: dict[str, Any]) -> 
 
 
 def _windows(arguments: argparse.Namespace) -> int:
-    answers = ask(chosen_qpus(arguments), Kind.STATUS, {}, arguments.timeout)
+    answers = inquire(chosen_qpus(arguments), StatusQuestion(), arguments.timeout)
     known = [answer for answer in answers.values() if not isinstance(answer, OpenQSEError)]
     if arguments.json:
-        print(json.dumps([{"qpu": a["qpu"], "windows": a["windows"]} for a in known]))
+        shown = [{"qpu": a.qpu, "windows": list(map(asdict, a.windows))} for a in known]
+        print(json.dumps(shown))
     else:
         print_table(_COLUMNS, [row for answer in known for row in _rows(answer)])
     return complain("qpu windows", answers.values())
 
 
-def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows(answer: StatusReport | ServiceReport) -> list[dict[str, Any]]:
     now = time.time()
     return [
         {
-            **window,
-            "qpu": answer["qpu"],
-            "state": "drained" if window["start"] <= now else "planned",
-            "start": _shown(window["start"]),
-            "end": "when resumed" if window["end"] is None else _shown(window["end"]),
+            "qpu": answer.qpu,
+            "state": "drained" if window.start <= now else "planned",
+            "start": _shown(window.start),
+            "end": "when resumed" if window.end is None else _shown(window.end),
+            "by": window.by,
+            "reason": window.reason,
         }
-        for window in answer["windows"]
+        for window in answer.windows
     ]
 
 
@@ -228,7 +234,7 @@ def _own_pair(qpu: SiteQPU) -> keys.Pair:
                 if name == keys.ADMIN or pair.public == keys.of_qpu(qpu):
                     return pair
     if qpu.key is None:
-        return keys.Pair.of_a_guest()  # the agent says what is missing
+        return keys.Pair.anonymous()  # the agent says what is missing
     raise ArgumentError(
         f"no key of an administrator in {directory} that you may read",
         remedy=f"Run it as root on the host of {qpu.name}'s agent, or name your key with --key",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from dataclasses import asdict
 
 from openqse.errors import OpenQSEError
 from openqse.site import SiteQPU
-from openqse.wire.messages import Kind
+from openqse.wire.reports import StatusQuestion, StatusReport
 from openqse_agent.cli import watch
-from openqse_agent.cli.ask import ask
+from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import (
     Commands,
     add_command,
@@ -39,18 +39,18 @@ _LAYOUT = Layout(
     ),
 )
 _DESCRIPTION = """\
-One line for each QPU, as sinfo has for partitions. 'openqse status' is short for it.
+One line for each QPU, as sinfo has one for each partition. 'openqse status' is the same command.
 
-FREE are slots that no lease holds, TASKS those that wait in its queue; BUSY says whether its device
-has work, and REASON why a QPU does not serve:
+FREE counts slots that no lease holds, TASKS the tasks in the queue. BUSY says whether the device
+has work, REASON why a QPU does not serve. STATE is one of
 
   up            it runs tasks
-  draining      drained, and the last task runs still
+  draining      drained, but the last task still runs
   drained       it starts no task until 'openqse qpu resume' or the end of the window
-  offline       its device says that it cannot run anything
-  unreachable   its agent gives no report
+  offline       its device reports that it cannot run anything
+  unreachable   its agent does not answer
 
-Exit code 0 if all agents gave a report, 1 if not."""
+Exit code 0 if all agents answered, 1 if not."""
 _EXAMPLES = """\
 openqse qpu list
 openqse qpu list emu0 -i 5                      # again every five seconds
@@ -77,7 +77,7 @@ def add_parser(commands: Commands, name: str) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     _LAYOUT.chosen(arguments)  # before anybody is asked
     qpus = chosen_qpus(arguments)
-    answers = ask(qpus, Kind.STATUS, {}, arguments.timeout)
+    answers = inquire(qpus, StatusQuestion(), arguments.timeout)
     rows = [row_of(qpu, answers[qpu.name]) for qpu in qpus]
     if not arguments.json:
         for row in rows:
@@ -86,8 +86,8 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if any(isinstance(answer, OpenQSEError) for answer in answers.values()) else 0
 
 
-def row_of(qpu: SiteQPU, answer: dict[str, Any] | OpenQSEError) -> Row:
-    """What an agent reports with the QPU's ``state``, or that it gives no report."""
+def row_of(qpu: SiteQPU, answer: StatusReport | OpenQSEError) -> Row:
+    """An agent's report with the QPU's ``state`` added, or a row that says it is unreachable."""
     if isinstance(answer, OpenQSEError):
         return {
             "qpu": qpu.name,
@@ -95,13 +95,13 @@ def row_of(qpu: SiteQPU, answer: dict[str, Any] | OpenQSEError) -> Row:
             "slots": qpu.slots,
             "reason": str(answer),
         }
-    if not answer["online"]:
+    if not answer.online:
         state = "offline"
-    elif answer["drained"]:
-        state = "draining" if answer["busy"] else "drained"
+    elif answer.drained:
+        state = "draining" if answer.busy else "drained"
     else:
         state = "up"
-    return answer | {"state": state}
+    return asdict(answer) | {"state": state}
 
 
 def _reason(row: Row) -> str:

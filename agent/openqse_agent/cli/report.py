@@ -1,18 +1,24 @@
-"""`openqse leases`, `queue` and `share`: rows that the QPU agents give."""
+"""`openqse leases`, `queue` and `share`: tables of what the QPU agents report."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from openqse.errors import OpenQSEError
-from openqse.wire.messages import Kind
+from openqse.wire.reports import (
+    MOST_ROWS,
+    LeasesQuestion,
+    Question,
+    QueueQuestion,
+    ShareQuestion,
+)
 from openqse_agent.cli import watch
-from openqse_agent.cli.ask import ask
+from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import (
     Commands,
     add_command,
@@ -24,9 +30,6 @@ from openqse_agent.cli.options import (
     own_name,
 )
 from openqse_agent.cli.table import Column, Layout, Row, fraction, numbers, seconds, texts
-
-#: Tasks of a QPU that are asked for: what its agent tells at most.
-_QUEUE_LIMIT = 10_000
 
 _LEASES = Layout(
     (
@@ -60,13 +63,13 @@ _QUEUE = Layout(
     texts("task", "session"),
 )
 _QUEUE_DESCRIPTION = """\
-One line for each task, as squeue has for jobs: what runs, then what waits, in the order in which it
-is to start.
+One line for each task, as squeue has one for each job: first the running tasks, then the waiting
+ones in the order in which they will start.
 
-START is the estimated time until then, QPU_TIME what the task is expected to take. An estimate
-knows the tasks that are here and what their programs took last; later interactive tasks, and
-accounts with a better claim, may come in between. Parked tasks wait until their process takes its
-results."""
+START is the estimated time until the task starts, QPU_TIME its expected QPU time. Estimates go by
+the tasks queued now and by how long their programs took last time. Interactive tasks that arrive
+later, and accounts that are further below their share, may still come first. Parked tasks wait
+until their process has taken its results."""
 _QUEUE_EXAMPLES = """\
 openqse queue --me
 openqse queue emu0 -i 2                        # again every two seconds
@@ -85,11 +88,11 @@ _SHARE = Layout(
     texts("parent"),
 )
 _SHARE_DESCRIPTION = """\
-The fair tree as sshare has it, in QPU time: each account, and below it its users.
+The fair tree, as sshare shows it, in QPU time: each account, and below it its users.
 
-Normalised shares and usage refer to the siblings; usage is QPU time that decays with Slurm's
-half-life. LEVEL_FS is above 1 for whom has used less than its share, 'inf' for whom has used
-nothing. TASKS are those that wait."""
+Shares and usage are normalised among siblings. Usage is QPU time and decays with Slurm's half-life.
+LEVEL_FS is above 1 for those who have used less than their share, and 'inf' for those who have used
+nothing. TASKS counts waiting tasks."""
 _SHARE_EXAMPLES = """\
 openqse share emu0
 openqse share -A chem
@@ -98,61 +101,62 @@ openqse share --json | jq '.[] | select(.tasks > 0)'"""
 
 @dataclass(frozen=True)
 class _Report:
-    """A kind of report, whose rows an answer has under the kind's name, and its command.
+    """A question and its command. The answer has its rows under the name of the question's kind.
 
     Attributes:
-        body: of the question.
-        shown: makes of the rows what a table prints.
+        shown: turns the rows into those that a table prints.
     """
 
-    kind: Kind
+    question: Question[Any]
     layout: Layout
     help: str
     description: str
     examples: str
-    body: dict[str, Any] = field(default_factory=dict)
     shown: Callable[[list[Row]], list[Row]] = list
+
+    @property
+    def name(self) -> str:
+        return self.question.kind.value
 
 
 def add_parser(commands: Commands) -> None:
     """Adds the commands."""
     for report in (
         _Report(
-            Kind.LEASES,
+            LeasesQuestion(),
             _LEASES,
             "which jobs hold which QPUs",
             _LEASES_DESCRIPTION,
             _LEASES_EXAMPLES,
         ),
         _Report(
-            Kind.QUEUE,
+            QueueQuestion(),
             _QUEUE,
-            "the tasks of the QPUs, in the order in which they are to run",
+            "the tasks of the QPUs, in the order in which they will run",
             _QUEUE_DESCRIPTION,
             _QUEUE_EXAMPLES,
-            {"limit": _QUEUE_LIMIT},
         ),
         _Report(
-            Kind.SHARE,
+            ShareQuestion(),
             _SHARE,
-            "shares of the QPU time, and who used how much of it lately",
+            "shares of the QPU time, and who used how much recently",
             _SHARE_DESCRIPTION,
             _SHARE_EXAMPLES,
             shown=_tree,
         ),
     ):
         run = partial(_run, report)
-        iterates = report.kind == Kind.QUEUE
+        iterates = isinstance(report.question, QueueQuestion)
         parser = add_command(
             commands,
-            report.kind.value,
+            report.name,
             watch.repeated(run) if iterates else run,
             help=report.help,
             description=report.description,
             examples=report.examples,
         )
         add_qpus(parser)
-        add_filters(parser, job=report.kind != Kind.SHARE)
+        add_filters(parser, job=not isinstance(report.question, ShareQuestion))
         report.layout.add_options(parser)
         if iterates:
             watch.add_option(parser)
@@ -163,18 +167,18 @@ def add_parser(commands: Commands) -> None:
 def add_filters(parser: argparse.ArgumentParser, job: bool = True) -> None:
     """Adds ``--user``, ``--me``, ``--account`` and, where rows have jobs, ``--job``."""
     whose = parser.add_mutually_exclusive_group()
-    whose.add_argument("-u", "--user", metavar="NAME", help="only this user's")
-    whose.add_argument("--me", action="store_true", help="only one's own")
-    parser.add_argument("-A", "--account", metavar="NAME", help="only this account's")
+    whose.add_argument("-u", "--user", metavar="NAME", help="show only this user's")
+    whose.add_argument("--me", action="store_true", help="show only your own")
+    parser.add_argument("-A", "--account", metavar="NAME", help="show only this account's")
     if job:
-        parser.add_argument("-j", "--job", type=int, metavar="ID", help="only this job's")
+        parser.add_argument("-j", "--job", type=int, metavar="ID", help="show only this job's")
 
 
 def accepts(arguments: argparse.Namespace) -> Callable[[Row], bool]:
-    """Whether a row is one that the options of ``add_filters`` let through.
+    """Whether a row passes the options of ``add_filters``.
 
     Raises:
-        ArgumentError: whoever asks for their own has no name.
+        ArgumentError: ``--me`` is given and the user has no name.
     """
     given = {
         "user": own_name() if arguments.me else arguments.user,
@@ -188,17 +192,18 @@ def accepts(arguments: argparse.Namespace) -> Callable[[Row], bool]:
 def _run(report: _Report, arguments: argparse.Namespace) -> int:
     report.layout.chosen(arguments)  # before anybody is asked
     accepted = accepts(arguments)
-    name = report.kind.value
-    answers = ask(chosen_qpus(arguments), report.kind, report.body, arguments.timeout)
+    name = report.name
+    answers = inquire(chosen_qpus(arguments), report.question, arguments.timeout)
     rows: list[Row] = []
     for qpu, answer in answers.items():
         if isinstance(answer, OpenQSEError):
             continue
-        rows += answer[name]
-        if len(answer[name]) == report.body.get("limit"):
+        told = getattr(answer, name)
+        rows += map(asdict, told)
+        if isinstance(report.question, QueueQuestion) and len(told) == MOST_ROWS:
             print(
-                f"openqse {name}: {qpu} may have more tasks than the first {_QUEUE_LIMIT}, "
-                "which are all that is looked at",
+                f"openqse {name}: {qpu} may have more tasks than the first {MOST_ROWS}; only "
+                "those are looked at",
                 file=sys.stderr,
             )
     shown = rows if arguments.json else report.shown(rows)

@@ -1,4 +1,4 @@
-"""`openqse site`: what Slurm must be told of the site file, and whether it was."""
+"""`openqse site`: renders the site file for Slurm, and checks that Slurm agrees with it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 from openqse import site as sites
 from openqse.errors import ConfigurationError, OpenQSEError
 from openqse.site import Site
-from openqse.wire.messages import Kind
-from openqse_agent.cli.ask import ask
+from openqse.wire.reports import StatusQuestion
+from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import Commands, add_command, add_group, add_json, add_site
 from openqse_agent.files import make_public_folder
 
@@ -27,16 +27,18 @@ _MADE = "made by 'openqse site render' from the site file; do not edit"
 
 
 _RENDER = """\
-Writes what Slurm must be told of the site's QPUs: lines for slurm.conf (licences, TRES, billing)
-and the table that job_submit.lua reads. Each file is replaced as a whole."""
+Writes Slurm's view of the site's QPUs: lines for slurm.conf (licenses, TRES, billing) and the table
+that job_submit.lua reads. Each file is replaced as a whole."""
 _CHECK = """\
-Says whether the rendered files, slurmctld and the QPU agents agree with the site file, and what to
-do if not. Exit code 0 if all do, 1 if not."""
+Compares the rendered files, slurmctld and the QPU agents with the site file, and says what to do
+where they differ. Exit code 0 if all agree, 1 if not."""
 
 
 def add_parser(commands: Commands) -> None:
     """Adds the command group."""
-    actions = add_group(commands, "site", "ACTION", help="the site file and what Slurm knows of it")
+    actions = add_group(
+        commands, "site", "ACTION", help="the site file and what Slurm knows of its QPUs"
+    )
     parser = add_command(
         actions,
         "render",
@@ -73,13 +75,13 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 
 
 def slurm_lines(site: Site) -> str:
-    """The lines of slurm.conf: licences, the TRES they are counted as, and their billing."""
+    """The lines of slurm.conf: licenses, the TRES they are counted as, and their billing."""
     qpus = site.qpus.values()
-    licences = ",".join(f"{qpu.licence}:{qpu.slots}" for qpu in qpus)
-    tres = ",".join(f"license/{qpu.licence}" for qpu in qpus)
+    licenses = ",".join(f"{qpu.license}:{qpu.slots}" for qpu in qpus)
+    tres = ",".join(f"license/{qpu.license}" for qpu in qpus)
     return (
         f"# {_MADE}\n"
-        f"Licenses={licences}\n"
+        f"Licenses={licenses}\n"
         f"AccountingStorageTRES={tres}\n"
         "# Only QPU slots are billed unless a partition sets weights of its own.\n"
         f'PartitionName=DEFAULT TRESBillingWeights="{billing_weights(site)}"\n'
@@ -88,7 +90,7 @@ def slurm_lines(site: Site) -> str:
 
 def billing_weights(site: Site) -> str:
     """The value of TRESBillingWeights."""
-    weights = (f"license/{q.licence}={q.billing_weight}" for q in site.qpus.values())
+    weights = (f"license/{q.license}={q.billing_weight}" for q in site.qpus.values())
     return ",".join(["CPU=0.0", *weights])
 
 
@@ -170,11 +172,11 @@ def _same_file(path: Path, expected: str) -> Finding:
 def _slurmctld(site: Site) -> list[Finding]:
     try:
         config = _run(["scontrol", "show", "config"])
-        licences = _run(["scontrol", "show", "licenses", "--oneliner"])
+        licenses = _run(["scontrol", "show", "licenses", "--oneliner"])
         partitions = _run(["scontrol", "show", "partition", "--oneliner"])
     except ConfigurationError as error:
         return [Finding("slurmctld", False, str(error))]
-    totals = dict(re.findall(r"LicenseName=(\S+) Total=(\d+)", licences))
+    totals = dict(re.findall(r"LicenseName=(\S+) Total=(\d+)", licenses))
     match = re.search(r"^AccountingStorageTRES\s*=\s*(\S*)", config, re.MULTILINE)
     counted = match[1].split(",") if match else []
     plugins = re.search(r"^JobSubmitPlugins\s*=\s*(\S*)", config, re.MULTILINE)
@@ -189,10 +191,10 @@ def _slurmctld(site: Site) -> list[Finding]:
     findings += _lost(Path(path[1]) if path else Path(), {"licenses": [*totals], _TRES: counted})
     billed = _billed(partitions)
     for qpu in site.qpus.values():
-        total, tres = totals.get(qpu.licence, "0"), f"license/{qpu.licence}"
+        total, tres = totals.get(qpu.license, "0"), f"license/{qpu.license}"
         findings += [
             _finding(
-                f"licences of {qpu.name}",
+                f"licenses of {qpu.name}",
                 total == str(qpu.slots),
                 f"slurmctld has {total}, the site file {qpu.slots}; restart slurmctld",
             ),
@@ -212,7 +214,7 @@ def _slurmctld(site: Site) -> list[Finding]:
 
 
 def _lost(slurm_conf: Path, in_force: Mapping[str, Collection[str]]) -> list[Finding]:
-    """Whether what the site's own lines name is in force: of several with one key the last is."""
+    """Names of the site's own lines that are not in force: the last line of a key wins."""
     try:
         text = slurm_conf.read_text()
     except OSError:  # configless: what slurmctld says is all there is
@@ -245,13 +247,13 @@ def _billed(partitions: str) -> set[str]:
 
 def _agents(site: Site) -> list[Finding]:
     findings = []
-    for name, answer in ask(site.qpus.values(), Kind.STATUS, {}, timeout=3.0).items():
+    for name, answer in inquire(site.qpus.values(), StatusQuestion(), timeout=3.0).items():
         what = f"QPU agent of {name}"
         if isinstance(answer, OpenQSEError):
             findings.append(Finding(what, False, str(answer)))
             continue
         expected = site.qpu(name).slots
-        actual = answer["slots"]
+        actual = answer.slots
         otherwise = f"it has {actual} slots, the site file {expected}; restart it"
         findings.append(_finding(what, actual == expected, otherwise))
     return findings

@@ -1,4 +1,4 @@
-"""Rows as the commands print them: tables in the manner of Slurm's, or JSON."""
+"""How the commands print rows: as tables in the style of Slurm's, or as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return ",".join(map(str, value))
     return str(value)
 
@@ -86,7 +86,7 @@ class Layout:
             "-o",
             "--format",
             metavar="COLUMN[:WIDTH],...",
-            help="print these columns, cut to a width where one is given; known: "
+            help="columns to print, cut to a width where one is given; known: "
             + ", ".join(self._known),
         )
         parser.add_argument("--noheader", action="store_true", help="print no head line")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from openqse.errors import OpenQSEError
-from openqse.wire.messages import Kind
-from openqse_agent.cli.ask import ask
+from openqse.wire.reports import UsageQuestion
+from openqse_agent.cli.ask import inquire
 from openqse_agent.cli.options import (
     Commands,
     add_command,
@@ -21,8 +22,8 @@ from openqse_agent.cli.report import accepts, add_filters
 from openqse_agent.cli.table import Column, Layout, Row, numbers, seconds, texts
 
 _DESCRIPTION = """\
-What was charged, by job, as sacct has it, or summed up by user or account: tasks that gave a
-result, their shots, the QPU time that they took, and for how long they waited, all together."""
+What was charged, for each job, as sacct shows it, or summed by user or account: the tasks that gave
+a result, their shots, their QPU time, and how long they waited in total."""
 _EXAMPLES = """\
 openqse usage --job 1234
 openqse usage --by account emu0
@@ -73,12 +74,12 @@ def _run(arguments: argparse.Namespace) -> int:
     layout = _LAYOUTS[arguments.by]
     layout.chosen(arguments)  # before anybody is asked
     accepted = accepts(arguments)
-    answers = ask(chosen_qpus(arguments), Kind.USAGE, {"job_id": arguments.job}, arguments.timeout)
+    answers = inquire(chosen_qpus(arguments), UsageQuestion(arguments.job), arguments.timeout)
     rows = [
         row
         for answer in answers.values()
         if not isinstance(answer, OpenQSEError)
-        for row in answer["usage"]
+        for row in map(asdict, answer.usage)
         if accepted(row)
     ]
     if arguments.by != "job":

@@ -1,4 +1,4 @@
-"""Reports that are printed again and again, as by `squeue --iterate`."""
+"""Reports that are printed repeatedly, as by `squeue --iterate`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         "--iterate",
         type=seconds,
         metavar="SECONDS",
-        help="ask and print again after this long, until Ctrl-C; with --json, one line each time",
+        help="repeat after this many seconds, until Ctrl-C; with --json, one line each time",
     )
 
 

@@ -68,7 +68,7 @@ class Binding:
         return self._commands.record_use(job_id, use)
 
     def reservations(self) -> dict[str, Reservation]:
-        """The reservations of licences that have not ended, by name.
+        """The reservations of licenses that have not ended, by name.
 
         Raises:
             SlurmError: slurmctld does not answer.
@@ -77,7 +77,7 @@ class Binding:
         return {row["name"]: Reservation(**row) for row in rows}
 
     def reserve(self, reservation: Reservation) -> None:
-        """Has slurmctld hold licences back. Jobs that have them keep them.
+        """Has slurmctld hold licenses back. Jobs that have them keep them.
 
         Raises:
             SlurmError: slurmctld does not answer, or refuses.

@@ -19,7 +19,7 @@ class Job:
         running: whether it holds its allocation now (running, suspended or being configured).
         state: Slurm's word for its state, upper case.
         uid, user, account: whose it is.
-        licences: number held by name, such as ``{"qpu_emu0": 2}``.
+        licenses: number held by name, such as ``{"qpu_emu0": 2}``.
         end_time: when its time limit ends, seconds since the epoch by slurmctld's clock; None
             without a limit.
         remaining: seconds until then when slurmctld answered, by its own clock, so that no two
@@ -28,7 +28,7 @@ class Job:
             is are equal whenever they were given.
         restart_count: how often it was requeued.
         leader: of a component of a heterogeneous job, the first component's id, which alone can
-            hold licences; else the job's own.
+            hold licenses; else the job's own.
         reservation: name of the reservation that it runs in; empty if none.
     """
 
@@ -38,7 +38,7 @@ class Job:
     uid: int
     user: str
     account: str
-    licences: Mapping[str, int]
+    licenses: Mapping[str, int]
     end_time: float | None
     restart_count: int
     leader: int
@@ -48,15 +48,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Reservation:
-    """Licences that Slurm holds back for maintenance: jobs wait for them as if they were in use.
+    """Licenses that Slurm holds back for maintenance: jobs wait for them as if they were in use.
 
     Attributes:
-        licences: number by name.
+        licenses: number by name.
         start, end: seconds since the epoch; an end of None means until it is released.
     """
 
     name: str
-    licences: Mapping[str, int]
+    licenses: Mapping[str, int]
     start: float
     end: float | None
 
@@ -133,7 +133,7 @@ class SlurmClient(Protocol):
         ...
 
     def record_use(self, job_id: int, use: Mapping[str, QPUUse]) -> bool:
-        """Has a job's record in the accounting say what it used, by QPU; ``use_word`` has the form.
+        """Writes what a job used of each QPU into its accounting record (``usage_comment``).
 
         What the record says of other QPUs, and any text of the site's, stays. Needs a Slurm
         operator's rights. Refused while slurmdbd has no record of the job or takes it to run still.
@@ -147,14 +147,14 @@ class SlurmClient(Protocol):
         ...
 
     def reservations(self) -> dict[str, Reservation]:
-        """The reservations of licences that have not ended, by name."""
+        """The reservations of licenses that have not ended, by name."""
         ...
 
     def reserve(self, reservation: Reservation) -> None:
-        """Has slurmctld hold licences back. Jobs that have them keep them.
+        """Has slurmctld hold licenses back. Jobs that have them keep them.
 
         Needs a Slurm operator's rights. Refused, among others, where there is one of that name, or
-        one of the same licences at that time.
+        one of the same licenses at that time.
         """
         ...
 

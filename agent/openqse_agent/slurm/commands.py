@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from openqse.errors import SlurmError
-from openqse_agent.slurm import fair_tree, use_word
+from openqse_agent.slurm import fair_tree, usage_comment
 from openqse_agent.slurm.client import FairTree, Job, QPUUse, Reservation
 from openqse_agent.slurm.processes import output, run, unreadable
 from openqse_agent.slurm.records import (
-    held_licences,
+    held_licenses,
     is_running,
-    listed_licences,
+    listed_licenses,
     remaining,
     reservation_end,
 )
@@ -83,7 +83,7 @@ class Commands:
             unreadable("sshare and scontrol show config", error, rows)
 
     def record_use(self, job_id: int, use: Mapping[str, QPUUse]) -> bool:
-        """Has a job's record in the accounting say what it used, by QPU; ``use_word`` has the form.
+        """Writes what a job used of each QPU into its accounting record (``usage_comment``).
 
         It is said in AdminComment, or in SystemComment where AdminComment has quotes, which
         sacctmgr would turn into backticks.
@@ -100,7 +100,7 @@ class Commands:
         name, comments = self._accounted(job_id)
         command = ["sacctmgr", "--immediate", "--quiet", "modify", "job", "where", f"jobid={name}"]
         for column, comment in comments.items():
-            wanted = use_word.merged(comment, use)
+            wanted = usage_comment.merged(comment, use)
             if wanted == comment:
                 return True
             if not set(wanted) & set(_QUOTES) and len(wanted.encode()) <= _COMMENT_BYTES:
@@ -137,7 +137,7 @@ class Commands:
         return name, {"AdminComment": admin, "SystemComment": system}
 
     def reservations(self) -> dict[str, Reservation]:
-        """The reservations of licences that have not ended, by name.
+        """The reservations of licenses that have not ended, by name.
 
         Raises:
             SlurmError: slurmctld does not answer, or its answer cannot be read.
@@ -146,12 +146,12 @@ class Commands:
         text = output(run(["scontrol", "--oneliner", "show", "reservation"], self._timeout))
         try:
             found = (_reservation(line) for line in text.splitlines() if "=" in line)
-            return {reservation.name: reservation for reservation in found if reservation.licences}
+            return {reservation.name: reservation for reservation in found if reservation.licenses}
         except (ValueError, LookupError) as error:
             unreadable("scontrol show reservation", error, text)
 
     def reserve(self, reservation: Reservation) -> None:
-        """Has slurmctld hold licences back. Jobs that have them keep them.
+        """Has slurmctld hold licenses back. Jobs that have them keep them.
 
         Raises:
             SlurmError: slurmctld does not answer, or refuses.
@@ -160,7 +160,7 @@ class Commands:
         command = [
             *("scontrol", "create", "reservation"),
             f"reservationname={reservation.name}",
-            f"licenses={listed_licences(reservation.licences)}",
+            f"licenses={listed_licenses(reservation.licenses)}",
             "flags=ANY_NODES,MAINT",
             "users=root",
             "starttime=now" if start <= time.time() else f"starttime=uts{int(start)}",
@@ -182,10 +182,10 @@ class Commands:
 def _reservation(line: str) -> Reservation:
     fields = dict(item.split("=", 1) for item in line.split() if "=" in item)
     start, end = int(fields["StartTime"]), int(fields["EndTime"])
-    licences = fields.get("Licenses", "")
+    licenses = fields.get("Licenses", "")
     return Reservation(
         name=fields["ReservationName"],
-        licences={} if licences == "(null)" else held_licences(True, licences, ""),
+        licenses={} if licenses == "(null)" else held_licenses(True, licenses, ""),
         start=start,
         end=reservation_end(start, end),
     )
@@ -207,7 +207,7 @@ def _job(id: int, record: Mapping[str, Any], now: float | None) -> Job:
         uid=uid,
         user=record.get("user_name") or str(uid),
         account=record.get("account") or "",
-        licences=held_licences(
+        licenses=held_licenses(
             running, record.get("licenses") or "", record.get("licenses_allocated") or ""
         ),
         end_time=end_time,

@@ -1,10 +1,10 @@
-"""What Slurm's records say, whoever fetched them: states, licences and reservations."""
+"""What Slurm's records say, whoever fetched them: states, licenses and reservations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# A suspended job keeps its licences; the others are flags that older releases print in place of
+# A suspended job keeps its licenses; the others are flags that older releases print in place of
 # the state RUNNING.
 _RUNNING = frozenset({"RUNNING", "SUSPENDED", "CONFIGURING", "RESIZING", "SIGNALING", "STOPPED"})
 
@@ -27,11 +27,11 @@ def remaining(running: bool, end_time: float | None, now: float | None) -> float
     return end_time - now if running and end_time is not None and now is not None else None
 
 
-def held_licences(running: bool, requested: str, allocated: str) -> dict[str, int]:
+def held_licenses(running: bool, requested: str, allocated: str) -> dict[str, int]:
     """Number held by name, from the lists that a job record has.
 
     Args:
-        running: whether the job holds its allocation; one that does not holds no licence either.
+        running: whether the job holds its allocation; one that does not holds no license either.
         requested: such as ``qpu_emu0:2,qpu_emu1``. Alternatives (``a|b``) say nothing of what is
             held and do not count.
         allocated: what slurmctld gave of these; releases before 25.05 do not say, and give all.
@@ -55,6 +55,6 @@ def reservation_end(start: float, end: float) -> float | None:
     return None if end - start >= ENDLESS else end
 
 
-def listed_licences(licences: Mapping[str, int]) -> str:
-    """Licences as Slurm lists them: ``qpu_emu0:2,qpu_emu1:1``."""
-    return ",".join(f"{name}:{count}" for name, count in licences.items())
+def listed_licenses(licenses: Mapping[str, int]) -> str:
+    """Licenses as Slurm lists them: ``qpu_emu0:2,qpu_emu1:1``."""
+    return ",".join(f"{name}:{count}" for name, count in licenses.items())

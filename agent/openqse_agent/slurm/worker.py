@@ -14,9 +14,9 @@ from typing import Any
 
 from openqse_agent.slurm.records import (
     ENDLESS,
-    held_licences,
+    held_licenses,
     is_running,
-    listed_licences,
+    listed_licenses,
     remaining,
     reservation_end,
 )
@@ -94,7 +94,7 @@ def _job(found: Any, now: int | None) -> dict[str, Any]:
         "uid": found.user_id,
         "user": found.user_name,
         "account": found.account or "",
-        "licences": held_licences(running, ",".join(found.licenses), ",".join(allocated)),
+        "licenses": held_licenses(running, ",".join(found.licenses), ",".join(allocated)),
         "end_time": end_time,
         "restart_count": found.requeue_count,
         "leader": found.heterogeneous_id or found.id,
@@ -107,7 +107,7 @@ def _reservation(found: Any) -> dict[str, Any]:
     """The fields of a ``Reservation``."""
     return {
         "name": found.name,
-        "licences": held_licences(True, ",".join(found.licenses), ""),
+        "licenses": held_licenses(True, ",".join(found.licenses), ""),
         "start": found.start_time,
         "end": reservation_end(found.start_time, found.end_time),
     }
@@ -121,7 +121,7 @@ def _reserve(pyslurm: Any, wanted: dict[str, Any]) -> None:
         # In this order: an end is checked against the start.
         start_time=start,
         end_time=start + ENDLESS if wanted["end"] is None else int(wanted["end"]),
-        licenses=[listed_licences(wanted["licences"])],
+        licenses=[listed_licenses(wanted["licenses"])],
         users=["root"],
         flags=flags.MAINTENANCE | flags.ANY_NODES,
     ).create()

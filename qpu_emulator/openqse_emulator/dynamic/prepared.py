@@ -200,7 +200,7 @@ class Prepared:
             self._each(len(sets), job, part.stopped)
         ends = np.ascontiguousarray(memory[..., width:]).view(np.int64)
         taken = int(ends.sum()) + ends.size * self.around_ns
-        return Samples(np.ascontiguousarray(memory[..., :width]), taken, chosen.text)
+        return Samples(np.ascontiguousarray(memory[..., :width]), taken, chosen.metadata)
 
     def _each(self, count: int, job: _Job, stopped: Stopped) -> None:
         """Has threads do a job for every set; the caller's asks whether to stop."""
@@ -286,7 +286,7 @@ class Prepared:
         for i, row in enumerate(sets):
             values[i], ns, chosen = self._mean(chosen, observable, part, i, row, shots)
             taken += groups * shots * (self.around_ns + ns + self._measured_ns)
-        return Expectations(values, round(taken), chosen.text)
+        return Expectations(values, round(taken), chosen.metadata)
 
     def _mean(
         self,

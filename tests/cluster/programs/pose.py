@@ -17,7 +17,7 @@ qpu = site.load().qpu(name)
 socket = zmq.Context().socket(zmq.DEALER)
 socket.setsockopt(zmq.LINGER, 0)
 socket.setsockopt(zmq.ROUTING_ID, f"{node}-00000000".encode())
-keys.Pair.of_a_guest().use(socket, keys.of_qpu(qpu))
+keys.Pair.anonymous().use(socket, keys.of_qpu(qpu))
 socket.connect(qpu.endpoint)
 body = {"job_id": int(job), "node": node}
 socket.send_multipart([b"", *encode(header(Kind.DETACH, b"posing"), body)])

@@ -20,7 +20,7 @@ if sys.argv[1].startswith("ipc:"):
     socket.connect(sys.argv[1])
 else:
     qpu = site.load().qpu(sys.argv[1])
-    keys.Pair.of_a_guest().use(socket, keys.of_qpu(qpu))
+    keys.Pair.anonymous().use(socket, keys.of_qpu(qpu))
     socket.connect(qpu.endpoint)
     marks = [b""]  # a QPU agent expects a session, here none
 for text in sys.stdin:

@@ -53,8 +53,8 @@ def guarded(make_stack: Callable[..., Stack]) -> Stack:
 def enter(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Puts this process into a job that holds QPUs, as the plugin does with a rank."""
 
-    def enter(job_id: int = 7, qpus: str = "emu0:2", **licences: int) -> None:
-        held = licences or {f"qpu_{q.partition(':')[0]}": 4 for q in qpus.split(",")}
+    def enter(job_id: int = 7, qpus: str = "emu0:2", **licenses: int) -> None:
+        held = licenses or {f"qpu_{q.partition(':')[0]}": 4 for q in qpus.split(",")}
         stack.slurm.submit(job_id, held)
         stack.enter(job_id, qpus, monkeypatch)
 

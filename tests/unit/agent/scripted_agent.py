@@ -4,16 +4,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stack import ScriptedDevice
-
 from openqse import device
+from openqse.testing import ScriptedDevice
 from openqse_agent.qpu.loop import main
 
 
 def load(name: str, profile: str | None = None, credentials: Path | None = None) -> Any:
     if credentials is not None:
         credentials.read_bytes()  # as a driver would, to speak with its provider
-    return ScriptedDevice()
+    return device.ThreadDevice(ScriptedDevice())
 
 
 device.load = load

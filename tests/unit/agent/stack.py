@@ -6,191 +6,20 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from openqse import device
-from openqse.errors import SlurmError, TaskCancelled
-from openqse.program import circuit
+from openqse.device import ThreadDevice
 from openqse.site import Site, SiteQPU
+from openqse.testing import ScriptedDevice
+from openqse.testing.slurm import ScriptedSlurm
 from openqse_agent import keys
 from openqse_agent.config import AgentConfig, NodeConfig, QPUConfig
 from openqse_agent.node.loop import NodeAgent
 from openqse_agent.qpu.loop import QPUAgent
-from openqse_agent.slurm.client import ANY_JOB, AccountShare, FairTree, Job, QPUUse, Reservation
-from openqse_agent.slurm.records import remaining
-
-
-class ScriptedDevice:
-    """Answers every shot with the bits of the set's first parameter, as a whole number, at once.
-
-    ``hold`` makes runs wait until it is set or they are told to stop; ``prepared`` counts programs,
-    ``runs`` those runs that began, ``sets`` their sets of parameters.
-    """
-
-    SHOT_NS = 1000
-
-    def __init__(self) -> None:
-        self.hold = threading.Event()
-        self.hold.set()
-        self.started = threading.Semaphore(0)
-        self.prepared = 0
-        self.stopped = 0
-        self.runs = self.sets = 0
-
-    @property
-    def capabilities(self) -> device.Capabilities:
-        return device.Capabilities(
-            4, ("x",), (circuit.FORMAT,), 10_000, expectation=True, slices=True
-        )
-
-    def prepare(self, program: circuit.Circuit) -> circuit.Circuit:
-        self.prepared += 1
-        if program.num_qubits > 4:
-            raise ValueError("a driver's own exception")
-        return program
-
-    def _wait(self, parameters: Any, stopped: Any) -> None:
-        self.runs += 1
-        self.sets += len(parameters)
-        self.started.release()
-        while not self.hold.wait(0.01):
-            if stopped():
-                self.stopped += 1
-                raise TaskCancelled("stopped", layer="device")
-
-    def run(
-        self,
-        prepared: circuit.Circuit,
-        parameters: Any,
-        shots: int,
-        seed: Any,
-        stopped: Any,
-        first_set: int = 0,
-        first_shot: int = 0,
-        of_shots: int | None = None,
-    ) -> device.Samples:
-        self._wait(parameters, stopped)
-        width = (prepared.num_clbits + 7) // 8
-        rows = [
-            np.frombuffer(int(row[0] if row.size else 0).to_bytes(8, "little")[:width], np.uint8)
-            for row in parameters
-        ]
-        memory = np.repeat(np.stack(rows)[:, None, :], shots, axis=1)
-        return device.Samples(memory, self.SHOT_NS * shots * len(parameters))
-
-    def expectation(
-        self,
-        prepared: Any,
-        observable: Any,
-        parameters: Any,
-        seed: Any,
-        stopped: Any,
-        first_set: int = 0,
-    ) -> device.Expectations:
-        self._wait(parameters, stopped)
-        return device.Expectations(parameters.sum(axis=1), self.SHOT_NS * len(parameters))
-
-    def estimate(self, prepared: Any, shots: int, sets: int, observable: Any = None) -> int:
-        return self.SHOT_NS * sets * (1 if observable else shots)
-
-    def calibration(self) -> device.Calibration:
-        return device.Calibration("scripted-1")
-
-    def status(self) -> device.DeviceStatus:
-        return device.DeviceStatus(True)
-
-    def close(self) -> None:
-        pass
-
-
-class ScriptedSlurm:
-    """slurmctld as a table: jobs by id, or down.
-
-    Attributes:
-        questions: after which jobs it was asked, but for whether it answers at all.
-        ahead: seconds by which its clock is ahead of everybody else's.
-    """
-
-    def __init__(self) -> None:
-        self.known: dict[int, Job] = {}
-        self.questions: list[list[int]] = []
-        self.reserved: dict[str, Reservation] = {}
-        self.recorded: dict[int, dict[str, QPUUse]] = {}
-        self.down = False
-        self.ahead = 0.0
-
-    def submit(
-        self, job_id: int, licences: dict[str, int], account: str = "chem", leader: int = 0
-    ) -> None:
-        self.known[job_id] = Job(
-            id=job_id,
-            running=True,
-            state="RUNNING",
-            uid=os.getuid(),
-            user="alice",
-            account=account,
-            licences=licences,
-            end_time=None,
-            restart_count=0,
-            leader=leader or job_id,
-        )
-        self.limit(job_id, 600.0)
-
-    def limit(self, job_id: int, left: float | None) -> None:
-        """Sets what is left of a job's time limit, seconds; None for a job without one."""
-        end_time = None if left is None else time.time() + self.ahead + left
-        self.known[job_id] = replace(self.known[job_id], end_time=end_time)
-
-    def end(self, job_id: int) -> None:
-        self.known[job_id] = replace(self.known[job_id], running=False, state="COMPLETED")
-
-    def jobs(self, ids: Iterable[int]) -> dict[int, Job]:
-        ids = list(ids)
-        if ids != [ANY_JOB]:
-            self.questions.append(ids)
-        self._answer()
-        now = time.time() + self.ahead
-        found = (self.known[i] for i in ids if i in self.known)
-        return {j.id: replace(j, remaining=remaining(j.running, j.end_time, now)) for j in found}
-
-    def fair_tree(self) -> FairTree:
-        return FairTree(
-            half_life=None,
-            reset_period="NONE",
-            accounts={"chem": AccountShare("", 3), "ml": AccountShare("", 1)},
-            users={("chem", "alice"): 1, ("ml", "bob"): 1},
-            usage={},
-        )
-
-    def record_use(self, job_id: int, use: Mapping[str, QPUUse]) -> bool:
-        self._answer()
-        said = self.recorded.setdefault(job_id, {})
-        already = said == said | dict(use)
-        said.update(use)
-        return already
-
-    def reservations(self) -> dict[str, Reservation]:
-        self._answer()
-        return dict(self.reserved)
-
-    def reserve(self, reservation: Reservation) -> None:
-        self._answer()
-        assert reservation.name not in self.reserved
-        self.reserved[reservation.name] = reservation
-
-    def release(self, name: str) -> None:
-        self._answer()
-        self.reserved.pop(name, None)
-
-    def _answer(self) -> None:
-        if self.down:
-            raise SlurmError("slurmctld does not answer", layer="slurmctld", remedy="Check it")
 
 
 @dataclass
@@ -247,7 +76,8 @@ class Stack:
 
     def start_qpu(self, name: str) -> None:
         driver = ScriptedDevice()
-        agent = QPUAgent(self.config, self.site.qpu(name), driver, self.slurm)
+        device = ThreadDevice(driver)
+        agent = QPUAgent(self.config, self.site.qpu(name), device, self.slurm)
         thread = threading.Thread(target=agent.run, name=name)
         thread.start()
         self.qpus[name] = RunningQPU(agent, driver, thread)

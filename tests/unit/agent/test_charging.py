@@ -16,8 +16,10 @@ from test_executor import task
 
 from openqse import device
 from openqse.errors import StorageError, TaskCancelled
-from openqse_agent.qpu.charging import Charging
+from openqse_agent.qpu.charges.commit import Ended, GroupCommit
 from openqse_agent.qpu.journal import Journal
+from openqse_agent.qpu.tasks.dispatch import charge_of
+from openqse_agent.qpu.tasks.task import Task
 
 
 class ScriptedJournal(Journal):
@@ -52,24 +54,25 @@ def journal(tmp_path: Path) -> ScriptedJournal:
 
 
 @pytest.fixture
-def charging(journal: ScriptedJournal) -> Iterator[Charging]:
-    made = Charging(journal)
+def charging(journal: ScriptedJournal) -> Iterator[GroupCommit[Task]]:
+    made: GroupCommit[Task] = GroupCommit(journal)
     yield made
     journal.disk.set()
     made.stop(5)
 
 
-def add(charging: Charging, *numbers: int, shots: int = 2) -> None:
+def add(charging: GroupCommit[Task], *numbers: int, shots: int = 2) -> None:
     for number in numbers:
         samples = device.Samples(np.zeros((3, shots, 1), np.uint8), 6000)
-        charging.add((task(number), device.Outcome(samples, "c")))
+        outcome, one = device.Outcome(samples, "c"), task(number)
+        charging.add(Ended(one, outcome, charge_of(one, outcome)))
 
 
 def ids(ended: list[Any]) -> list[bytes]:
-    return [one.id for one, _ in ended]
+    return [one.id for one, *_ in ended]
 
 
-def all_out(charging: Charging, count: int, busy: bool = True) -> list[Any]:
+def all_out(charging: GroupCommit[Task], count: int, busy: bool = True) -> list[Any]:
     """Turns until ``count`` tasks have come out."""
     out: list[Any] = []
     eventually(lambda: out.extend(charging.turn(busy)) or len(out) >= count)
@@ -79,7 +82,7 @@ def all_out(charging: Charging, count: int, busy: bool = True) -> list[Any]:
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_tasks_come_out_in_order_when_they_are_in_the_journal(
-    charging: Charging, journal: ScriptedJournal, busy: bool
+    charging: GroupCommit[Task], journal: ScriptedJournal, busy: bool
 ) -> None:
     out: list[bytes] = []
 
@@ -97,7 +100,7 @@ def test_tasks_come_out_in_order_when_they_are_in_the_journal(
 
 
 def test_a_loop_with_nothing_else_to_do_writes_by_itself(
-    charging: Charging, journal: ScriptedJournal
+    charging: GroupCommit[Task], journal: ScriptedJournal
 ) -> None:
     add(charging, 1, 2)
     assert ids(charging.turn(busy=False)) == [b"1", b"2"]
@@ -105,7 +108,7 @@ def test_a_loop_with_nothing_else_to_do_writes_by_itself(
 
 
 def test_a_busy_loop_goes_on_and_what_ends_meanwhile_is_one_batch(
-    charging: Charging, journal: ScriptedJournal
+    charging: GroupCommit[Task], journal: ScriptedJournal
 ) -> None:
     journal.disk.clear()
     for number in range(1, 6):
@@ -116,7 +119,7 @@ def test_a_busy_loop_goes_on_and_what_ends_meanwhile_is_one_batch(
     assert journal.batches == [[b"1"], [b"2", b"3", b"4", b"5"]]
 
 
-def test_the_loop_is_woken_when_a_batch_is_written(charging: Charging) -> None:
+def test_the_loop_is_woken_when_a_batch_is_written(charging: GroupCommit[Task]) -> None:
     add(charging, 1)
     charging.turn(busy=True)
     readable, _, _ = select.select([charging.ready], [], [], 10)
@@ -126,7 +129,7 @@ def test_the_loop_is_woken_when_a_batch_is_written(charging: Charging) -> None:
 
 @pytest.mark.parametrize(("shots", "most"), [(1, 64), (5_000, 2)])
 def test_no_more_is_run_than_may_wait_for_the_disk(
-    charging: Charging, journal: ScriptedJournal, shots: int, most: int
+    charging: GroupCommit[Task], journal: ScriptedJournal, shots: int, most: int
 ) -> None:
     journal.disk.clear()
     count = 0
@@ -142,36 +145,38 @@ def test_no_more_is_run_than_may_wait_for_the_disk(
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_result_whose_charge_cannot_be_recorded_is_not_given_away(
-    charging: Charging, journal: ScriptedJournal, busy: bool
+    charging: GroupCommit[Task], journal: ScriptedJournal, busy: bool
 ) -> None:
     journal.failing = True
     stopped = TaskCancelled("gone")
-    charging.add((task(8), stopped))
+    charging.add(Ended(task(8), stopped))
     add(charging, *range(5))
-    (_, reason), *ran = all_out(charging, 6, busy)
+    (_, reason, _), *ran = all_out(charging, 6, busy)
     assert reason is stopped  # it costs nothing, and says why it ended
-    for _, outcome in ran:
+    for _, outcome, _ in ran:
         assert isinstance(outcome, StorageError)
         assert outcome.layer == "QPU agent"
         assert "charge could not be recorded: database or disk is full" in outcome.message
         assert "journal" in outcome.remedy
     journal.failing = False
     add(charging, 9)
-    ((_, outcome),) = all_out(charging, 1, busy)
+    ((_, outcome, _),) = all_out(charging, 1, busy)
     assert isinstance(outcome, device.Outcome)
     assert journal.recorded() == 1
 
 
-def test_a_failed_task_costs_no_write(charging: Charging, journal: ScriptedJournal) -> None:
+def test_a_failed_task_costs_no_write(
+    charging: GroupCommit[Task], journal: ScriptedJournal
+) -> None:
     failure = TaskCancelled("gone")
-    charging.add((task(1), failure))
-    ((_, outcome),) = charging.turn(busy=False)
+    charging.add(Ended(task(1), failure))
+    ((_, outcome, _),) = charging.turn(busy=False)
     assert outcome is failure
     assert journal.batches == []
 
 
 def test_what_has_ended_is_recorded_before_charging_stops(
-    charging: Charging, journal: ScriptedJournal
+    charging: GroupCommit[Task], journal: ScriptedJournal
 ) -> None:
     add(charging, 1)
     charging.turn(busy=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,7 @@ def test_check_finds_each_difference_and_nothing_else(
 ) -> None:
     assert findings(agreeing, capsys) == (0, {})
     for changed, what, detail in (
-        ({"total": "2"}, "licences of emu0", "slurmctld has 2, the site file 4"),
+        ({"total": "2"}, "licenses of emu0", "slurmctld has 2, the site file 4"),
         ({"tres": ""}, "accounting of emu1", "license/qpu_emu1 is not in AccountingStorageTRES"),
         ({"tres": ",license/qpu_emu10"}, "accounting of emu1", "license/qpu_emu1 is not in"),
         ({"plugins": "(null)"}, "slurmctld runs job_submit.lua", "set JobSubmitPlugins=lua"),
@@ -270,17 +271,18 @@ def test_check_finds_an_agent_of_other_slots_and_one_that_is_down(
 
     from openqse_agent.cli import site as command
 
-    monkeypatch.setattr(command, "ask", partial(_quick, command.ask))
+    monkeypatch.setattr(command, "inquire", partial(_quick, command.inquire))
     stack.stop_qpu("emu1")
-    stack.qpus["emu0"].agent._qpu = sites.SiteQPU("emu0", 3, "", "")
+    reports = stack.qpus["emu0"].agent._reports
+    reports._from = replace(reports._from, qpu=sites.SiteQPU("emu0", 3, "", ""))
     code, found = findings(agreeing, capsys)
     assert (code, list(found)) == (1, ["QPU agent of emu0", "QPU agent of emu1"])
     assert "it has 3 slots, the site file 4; restart it" in found["QPU agent of emu0"]
     assert "does not answer" in found["QPU agent of emu1"]
 
 
-def _quick(ask: Any, qpus: Any, kind: Any, body: Any, timeout: float) -> Any:
-    return ask(qpus, kind, body, 0.3)
+def _quick(inquire: Any, qpus: Any, question: Any, timeout: float) -> Any:
+    return inquire(qpus, question, 0.3)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +316,7 @@ def test_check_prints_a_line_for_each_finding(
     capsys.readouterr()
     assert cli.main(["site", "check", *agreeing]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert sum(line.startswith("DIFFERS licences of emu0: slurmctld has 2") for line in lines) == 1
+    assert sum(line.startswith("DIFFERS licenses of emu0: slurmctld has 2") for line in lines) == 1
     assert sum(line.startswith("ok      ") for line in lines) == len(lines) - 1 == 10
 
 

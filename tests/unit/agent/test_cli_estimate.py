@@ -15,7 +15,7 @@ from fake_agent import FakeAgent, Says
 from test_cli import write_site
 
 from openqse.errors import NotSupported
-from openqse.program.circuit import Circuit
+from openqse.program.circuit import FORMAT, Circuit
 from openqse.program.openqasm import loads
 from openqse.wire import limits
 
@@ -77,6 +77,8 @@ def test_the_agent_gets_the_program_and_whose_it_is(
     )
     first, second = agent.asked["estimate"]
     assert Circuit.decode(first.pop("program")).id == loads(ANSATZ).id
+    envelope = {"format": FORMAT, "parameters": ["theta"], "outputs": [["c", 2]]}
+    assert first.pop("envelope") == envelope
     user = pwd.getpwuid(os.geteuid()).pw_name
     assert first == {
         "shots": 100,
@@ -101,7 +103,7 @@ def test_a_program_may_come_from_standard_input(
     ("text", "complaint"),
     [
         ("qubit q; nosuch q;", "wrong.qasm:1"),
-        (b"\xff\xfe\x00", "wrong.qasm cannot be read: 'utf-8' codec"),
+        (b"\xff\xfe\x00", "wrong.qasm: the file is not text in UTF-8"),
         (None, "wrong.qasm cannot be read: [Errno 2] No such file"),
     ],
 )

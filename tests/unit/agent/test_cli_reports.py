@@ -161,11 +161,18 @@ def status(**changed: Any) -> dict[str, Any]:
         "slots": 4,
         "free": 3,
         "leases": 1,
+        "leases_lapsed": 0,
+        "slurmctld": "",
+        "revocation_suspended": False,
+        "journal": "",
         "tasks_queued": 5,
         "tasks": 7,
         "busy": True,
+        "busy_s": 1.5,
         "calibration": "c-1",
         "drained": "",
+        "windows": [],
+        "slurm_error": "",
     } | changed
 
 
@@ -205,6 +212,22 @@ def test_qpu_list_has_a_line_of_what_counts(agent: FakeAgent, says: Says) -> Non
         "QPU   STATE  SLOTS  FREE  LEASES  TASKS  BUSY  CALIBRATION  REASON\n"
         "emu0  up         4     3       1      5  yes   c-1\n"
     )
+
+
+def test_a_report_that_lacks_a_field_is_an_error_that_names_it(
+    agent: FakeAgent, says: Says
+) -> None:
+    agent.reports["status"] = {key: value for key, value in status().items() if key != "drained"}
+    (row,) = json.loads(says("qpu list --json", code=1))
+    assert row["state"] == "unreachable"
+    assert "a message 'report', field 'drained'" in row["reason"]
+
+
+def test_a_report_of_a_later_release_may_say_more(agent: FakeAgent, says: Says) -> None:
+    agent.reports["status"] = status(temperature_mk=14)
+    (row,) = json.loads(says("qpu list --json"))
+    assert row["state"] == "up"
+    assert "temperature_mk" not in row
 
 
 def test_a_qpu_whose_agent_refuses_is_unreachable(agent: FakeAgent, says: Says) -> None:
@@ -261,7 +284,7 @@ def test_the_queue_as_json_has_what_the_agent_said(
     queue: list[dict[str, Any]], agent: FakeAgent, says: Says
 ) -> None:
     assert json.loads(says("queue --json")) == queue
-    assert agent.asked["queue"] == [{"limit": 10_000}]
+    assert agent.asked["queue"] == [{}]  # as many rows as the agent tells at most
 
 
 @pytest.mark.usefixtures("queue")

@@ -21,10 +21,11 @@ from test_journal import charge
 from test_leases import lease
 
 from openqse import device
-from openqse_agent.qpu import chargelog
-from openqse_agent.qpu.charging import Charging
+from openqse_agent.qpu.charges.commit import Ended, GroupCommit
 from openqse_agent.qpu.journal import Journal
+from openqse_agent.qpu.journal import log as chargelog
 from openqse_agent.qpu.leases import State
+from openqse_agent.qpu.tasks.dispatch import charge_of
 
 Say = Callable[[str], None]
 NEVER = 10**6
@@ -158,8 +159,8 @@ def check(path: Path, said: list[str]) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log so small that it begins anew several times, and is cheap to make."""
     monkeypatch.setattr(chargelog, "SIZE", 1500)
-    monkeypatch.setattr("openqse_agent.qpu.journal._ROOM", 500)
-    monkeypatch.setattr("openqse_agent.qpu.charging.AHEAD", 1000)
+    monkeypatch.setattr("openqse_agent.qpu.journal.database._ROOM", 500)
+    monkeypatch.setattr("openqse_agent.qpu.charges.commit.AHEAD", 1000)
 
 
 @pytest.mark.parametrize("when", ["before", "halfway", "after"])
@@ -203,11 +204,11 @@ def test_a_journal_whose_process_is_killed_at_any_moment(tmp_path: Path, small: 
 def serve(path: Path, say: Say) -> None:
     """What a QPU agent does with tasks that have ended; ``say`` hears whose results go out."""
     journal = Journal(path)
-    charging = Charging(journal)
+    charging: GroupCommit[Any] = GroupCommit(journal)
     outcome = device.Outcome(device.Samples(np.zeros((1, 1, 1), np.uint8), 1000), "c")
 
     def turn(busy: bool) -> None:
-        for one, _ in charging.turn(busy):
+        for one, *_ in charging.turn(busy):
             say(one.id.decode())
 
     for number in range(60):
@@ -216,7 +217,8 @@ def serve(path: Path, say: Say) -> None:
             turn(busy=True)
             if not journal.has_room:
                 journal.settle()
-        charging.add((task_of(number), outcome))
+        one = task_of(number)
+        charging.add(Ended(one, outcome, charge_of(one, outcome)))
         turn(busy=number % 4 > 0)
     charging.stop(5)
     journal.close()

@@ -22,17 +22,16 @@ from openqse.site import Site
 from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode, unbundle
 from openqse.wire.messages import Kind, header
-from openqse.wire.tasks import encode_work
-from openqse_agent.qpu.delivery import Ledger
+from openqse.wire.tasks import TaskRequest, encode_task
 from openqse_agent.qpu.journal import Journal
-from openqse_agent.qpu.loop import QPUAgent
+from openqse_agent.qpu.tasks.intake import Intake
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims and heartbeats often, so that the tests need not wait for them."""
-    monkeypatch.setattr("openqse.remote.ASK_EVERY", 0.2)
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.2)
+    monkeypatch.setattr("openqse.client.recovery.ASK_EVERY", 0.2)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.2)
 
 
 def charged(stack: Stack) -> int:
@@ -52,15 +51,16 @@ def all_right(futures: dict[Any, int], timeout: float = 60) -> None:
 def test_results_that_are_lost_are_sent_again_and_not_run_again(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send, lost = QPUAgent._send, []
+    intake, lost = stack.qpus["emu0"].agent._intake, []
+    send = intake._send
 
-    def lose(self: QPUAgent, address: Any, frames: Any) -> None:
+    def lose(address: Any, frames: Any) -> None:
         if len(lost) < 5 and decode_header(frames).kind in (Kind.RESULT, Kind.BUNDLE):
             lost.append(frames)
         else:
-            send(self, address, frames)
+            send(address, frames)
 
-    monkeypatch.setattr(QPUAgent, "_send", lose)
+    monkeypatch.setattr(intake, "_send", lose)
     futures = {rank.submit(echo_program(), parameters=[i], shots=1): i for i in range(100)}
     all_right(futures)
     assert len(lost) == 5
@@ -71,46 +71,46 @@ def test_results_that_are_lost_are_sent_again_and_not_run_again(
 def test_tasks_and_cancellations_that_are_lost_are_sent_again(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handle, lost = QPUAgent._handle, []
+    take, lost = Intake.take, []
 
-    def lose(self: QPUAgent, address: Any, head: Any, frames: Any) -> None:
+    def lose(self: Intake, address: Any, head: Any, frames: Any) -> None:
         if head.kind in (Kind.RUN, Kind.CANCEL) and (head.kind, head.task) not in lost:
             lost.append((head.kind, head.task))  # each is heard when it comes again
         else:
-            handle(self, address, head, frames)
+            take(self, address, head, frames)
 
-    monkeypatch.setattr(QPUAgent, "_handle", lose)
+    monkeypatch.setattr(Intake, "take", lose)
     all_right({rank.submit(echo_program(), parameters=[i], shots=1): i for i in range(30)})
     assert charged(stack) == 30
     stack.qpus["emu0"].device.hold.clear()
     future = rank.submit(echo_program(), parameters=[1])
     with pytest.raises(DeadlineExceeded):
         future.result(1.0)
-    assert len(stack.qpus["emu0"].agent._tasks) == 1
+    assert len(stack.qpus["emu0"].agent._intake.tasks) == 1
     future.cancel()
     with pytest.raises(TaskCancelled):
         future.result(20)
     assert len(lost) == 32
 
 
-def test_a_task_that_takes_long_is_claimed_and_not_sent_again(
+def test_a_task_that_takes_long_is_asked_after_and_not_sent_again(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[Kind] = []
-    handle = QPUAgent._handle
+    take = Intake.take
 
-    def listen(self: QPUAgent, address: Any, head: Any, frames: Any) -> None:
+    def listen(self: Intake, address: Any, head: Any, frames: Any) -> None:
         heard.append(head.kind)
-        handle(self, address, head, frames)
+        take(self, address, head, frames)
 
-    monkeypatch.setattr(QPUAgent, "_handle", listen)
+    monkeypatch.setattr(Intake, "take", listen)
     stack.qpus["emu0"].device.hold.clear()
     future = rank.submit(echo_program(), parameters=[5])
     with pytest.raises(DeadlineExceeded):
         future.result(1.5)
     stack.qpus["emu0"].device.hold.set()
     assert value_of(future.result(10)) == 5
-    assert heard.count(Kind.CLAIM) >= 3
+    assert heard.count(Kind.RESYNC) >= 3
     assert heard.count(Kind.RUN) == 1
 
 
@@ -237,7 +237,7 @@ def test_a_job_goes_on_under_its_lease_after_its_node_agent_was_killed(
 def test_a_rank_that_is_told_of_silence_waits_for_its_node_agent_all_the_same(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse.remote.TELL_AFTER", 0.3)
+    monkeypatch.setattr("openqse.client.recovery.TELL_AFTER", 0.3)
     stack.stop_node()
     future = rank.submit(echo_program(), parameters=[3], shots=1)
     with pytest.raises(DeadlineExceeded):  # not NoLease: the job's sockets are still there
@@ -249,7 +249,7 @@ def test_a_rank_that_is_told_of_silence_waits_for_its_node_agent_all_the_same(
 def test_a_job_that_ended_while_its_node_agent_was_away_is_told(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse.remote.TELL_AFTER", 1.0)
+    monkeypatch.setattr("openqse.client.recovery.TELL_AFTER", 1.0)
     stack.stop_node()
     stack.slurm.end(7)
     stack.start_node()
@@ -287,7 +287,7 @@ class Raw:
 
     def run(self, number: int, program: openqse.Circuit, shots: int = 1, **more: Any) -> None:
         work = Work(bytes.fromhex(program.id), np.empty((1, 0)), shots=shots)
-        body, buffers = encode_work(work, program.encoded)
+        body, buffers = encode_task(TaskRequest(work, program.program))
         self.say(Kind.RUN, self.session + number.to_bytes(8, "big"), body | more, buffers)
 
     def hear(self) -> tuple[str, int, dict[str, Any]]:
@@ -321,7 +321,7 @@ def test_a_task_that_is_sent_again_is_answered_again_until_its_answer_is_taken(
         session.run(1, SMALL)
         assert session.hear()[:2] == (Kind.RESULT, 1)
     assert stack.qpus["emu0"].device.started._value == 1
-    session.run(2, SMALL, taken=[1])
+    session.run(2, SMALL, acknowledged=[1])
     assert session.hear()[:2] == (Kind.RESULT, 2)
     session.run(1, SMALL)  # to run it for nothing, since it was charged already
     kind, _, body = session.hear()
@@ -337,7 +337,7 @@ def test_an_id_that_was_used_is_known_even_when_its_session_is_forgotten(
         one = raw(session)
         one.run(1, SMALL)
         assert one.hear()[0] == Kind.RESULT
-    (ledger,) = stack.qpus["emu0"].agent._ledgers.values()
+    (ledger,) = stack.qpus["emu0"].agent._intake.ledgers.values()
     assert list(ledger.sessions) == [b"session1", b"session2"]
     one = raw(b"session0")
     one.run(1, SMALL)
@@ -353,7 +353,7 @@ def test_memory_for_results_is_flat_while_a_client_takes_them(
     for start in range(0, 3000, 100):
         futures = [rank.submit(program, parameters=[i], shots=1) for i in range(start, start + 100)]
         assert [value_of(f.result(10)) for f in futures] == list(range(start, start + 100))
-        (ledger,) = stack.qpus["emu0"].agent._ledgers.values()
+        (ledger,) = stack.qpus["emu0"].agent._intake.ledgers.values()
         (session,) = ledger.sessions.values()
         assert len(session.kept) <= 200
         assert session.tasks == ledger.tasks == session.size == 0
@@ -362,53 +362,52 @@ def test_memory_for_results_is_flat_while_a_client_takes_them(
 # --- flow control ---------------------------------------------------------------------------------
 
 
-def parked(stack: Stack) -> Ledger:
-    """The job's ledger, once all tasks that it has left are parked."""
+def parked(stack: Stack) -> int:
+    """Tasks of the job that are parked, once all that it has left are."""
     agent = stack.qpus["emu0"].agent
-    eventually(lambda: agent._ledgers)
-    (ledger,) = agent._ledgers.values()
-    eventually(lambda: ledger.parked and len(ledger.parked) == len(agent._tasks))
-    return ledger
+    executor = agent._executor
+    eventually(lambda: executor.parked() and len(executor.parked()) == len(agent._intake.tasks))
+    return len(executor.parked())
 
 
 def test_a_session_that_takes_no_results_waits_and_the_others_do_not(
     raw: Callable[[bytes], Raw], stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "SESSION_UNTAKEN_BYTES", 20_000)
+    monkeypatch.setattr(limits, "SESSION_UNACKNOWLEDGED_BYTES", 20_000)
     stuck = raw(b"session0")
     for number in range(20):
         stuck.run(number, SMALL, shots=10_000)  # results of 10 kB, that it does not read
     agent = stack.qpus["emu0"].agent
-    ledger = parked(stack)
-    waiting = len(ledger.parked)
+    waiting = parked(stack)
+    (ledger,) = agent._intake.ledgers.values()
     assert waiting >= 10
     other = raw(b"session1")
     for number in range(50):
-        other.run(number, SMALL, taken=[number - 1] if number else [])
+        other.run(number, SMALL, acknowledged=[number - 1] if number else [])
         assert other.hear()[:2] == (Kind.RESULT, number)
-    assert len(ledger.parked) == len(agent._tasks) == waiting
+    assert parked(stack) == waiting
     had = set()
     for _ in range(20):  # once it takes them, it gets the rest, in whatever order
         kind, number, _ = stuck.hear()
         assert kind == Kind.RESULT
         had.add(number)
-        stuck.say(Kind.TAKEN, stuck.session, {"taken": [number]})
+        stuck.say(Kind.ACKNOWLEDGE, stuck.session, {"acknowledged": [number]})
     assert had == set(range(20))
-    eventually(lambda: ledger.kept_size < 20_000 and not ledger.parked)
+    eventually(lambda: ledger.kept_size < 20_000 and not agent._executor.parked())
     assert charged(stack) == 70
 
 
 def test_tasks_that_wait_for_a_session_end_with_their_lease(
     raw: Callable[[bytes], Raw], stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "SESSION_UNTAKEN_BYTES", 5_000)
+    monkeypatch.setattr(limits, "SESSION_UNACKNOWLEDGED_BYTES", 5_000)
     stuck = raw(b"session0")
     for number in range(5):
         stuck.run(number, SMALL, shots=10_000)
     agent = stack.qpus["emu0"].agent
     parked(stack)
     assert stack.detach(7)["STATUS"] == "ok"
-    eventually(lambda: not agent._tasks and not agent._ledgers)
+    eventually(lambda: not agent._intake.tasks and not agent._intake.ledgers)
 
 
 def test_a_flood_of_tasks_is_refused_by_name_and_slows_nobody(
@@ -462,7 +461,7 @@ def test_tasks_wait_for_a_disk_that_is_full_and_go_on_when_there_is_space(
     agent = stack.qpus["emu0"].agent
     _fill(agent._journal, monkeypatch)
     future = rank.submit(echo_program(), parameters=[4], shots=1)
-    eventually(lambda: agent._storage_error is not None)
+    eventually(lambda: agent._settling.error is not None)
     with pytest.raises(DeadlineExceeded):
         future.result(0.5)
     agent._journal._db.execute("PRAGMA max_page_count = 1000000")
@@ -473,7 +472,7 @@ def test_tasks_wait_for_a_disk_that_is_full_and_go_on_when_there_is_space(
 def test_tasks_that_have_waited_long_for_a_full_disk_end_with_an_error_that_says_so(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.qpu.loop._STORAGE_PATIENCE", 0.3)
+    monkeypatch.setattr("openqse_agent.qpu.journal.settling._PATIENCE", 0.3)
     agent = stack.qpus["emu0"].agent
     _fill(agent._journal, monkeypatch)
     with pytest.raises(StorageError, match=r"QPU agent: the journal .* disk is full"):
@@ -481,7 +480,7 @@ def test_tasks_that_have_waited_long_for_a_full_disk_end_with_an_error_that_says
     with pytest.raises(StorageError):
         rank.run(echo_program(), parameters=[4], shots=1)
     agent._journal._db.execute("PRAGMA max_page_count = 1000000")
-    eventually(lambda: agent._storage_error is None)
+    eventually(lambda: agent._settling.error is None)
     assert value_of(rank.run(echo_program(), parameters=[4], shots=1)) == 4
 
 
@@ -498,14 +497,23 @@ def _fill(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
         number += 500
 
 
-@pytest.mark.parametrize("process", [2**40, 2**31, 0, -1, "7", True, None])
-def test_a_made_up_process_is_nobodys_and_its_task_runs(
+@pytest.mark.parametrize("process", [2**40, 2**31, -1, "7", True, None])
+def test_a_made_up_process_is_refused_and_nobodys(
     raw: Callable[[bytes], Raw], stack: Stack, process: Any
 ) -> None:
     """Node agents are not even asked whether it has ended: the answer would be an error."""
     liar = raw(b"8 bytes.")
     liar.run(1, SMALL, process=process)
-    assert liar.hear()[:2] == (Kind.RESULT, 1)
-    agent = stack.qpus["emu0"].agent
+    kind, number, body = liar.hear()
+    assert (kind, number, body["code"]) == (Kind.ERROR, 1, "protocol")
+    assert body["details"] == {"kind": "run", "field": "process"}
     assert liar.lease is not None
-    assert agent._processes(liar.lease, stack.node._name) == []
+    assert stack.qpus["emu0"].agent._intake.processes(liar.lease, stack.node._name) == []
+
+
+def test_a_process_need_not_say_which_it_is(raw: Callable[[bytes], Raw], stack: Stack) -> None:
+    nobody = raw(b"8 bytes.")
+    nobody.run(1, SMALL, process=0)
+    assert nobody.hear()[:2] == (Kind.RESULT, 1)
+    assert nobody.lease is not None
+    assert stack.qpus["emu0"].agent._intake.processes(nobody.lease, stack.node._name) == []

@@ -20,7 +20,7 @@ from openqse.wire.messages import Kind
 from openqse_agent import keys
 from openqse_agent.cli import main as cli
 from openqse_agent.cli.ask import ask
-from openqse_agent.qpu import maintenance
+from openqse_agent.qpu.service import maintenance
 
 
 class Admin:
@@ -121,10 +121,10 @@ def test_a_task_that_waits_too_long_learns_by_whom_and_why(admin: Admin, qpu: op
     assert value_of(qpu.run(echo_program(), parameters=[1], shots=1, timeout=10)) == 1
 
 
-def test_slurm_holds_all_licences_until_the_resume(guarded: Stack, admin: Admin) -> None:
+def test_slurm_holds_all_licenses_until_the_resume(guarded: Stack, admin: Admin) -> None:
     admin.drain()
     (held,) = guarded.slurm.reserved.values()
-    assert (held.licences, held.end) == ({"qpu_emu0": 4}, None)
+    assert (held.licenses, held.end) == ({"qpu_emu0": 4}, None)
     admin.resume()
     assert guarded.slurm.reserved == {}
 
@@ -240,8 +240,8 @@ def test_an_administrators_key_is_good_from_any_host_while_it_is_authorised(
     assert "drained" in admin.says("qpu", "drain", "emu0", "--reason=x")
     assert "(key carol): x" in admin.status()["drained"]
     authorised.unlink()
-    guard = guarded.qpus["emu0"].agent._guard
-    eventually(lambda: guard and "carol" not in {who.name for who in guard._speakers.values()})
+    guard = guarded.qpus["emu0"].agent._listener.authenticator
+    eventually(lambda: guard and "carol" not in {who.name for who in guard._principals.values()})
     assert "alone" in admin.says("qpu", "resume", "emu0", code=2)
     assert admin.status()["drained"]
 

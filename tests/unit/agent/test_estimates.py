@@ -10,9 +10,11 @@ from stack import Stack, eventually
 
 import openqse
 from openqse import device
-from openqse.errors import DeviceError, LimitExceeded, OpenQSEError, ProtocolError
+from openqse.errors import DeviceError, LimitExceeded, NotSupported, OpenQSEError, ProtocolError
 from openqse.wire import limits
 from openqse.wire.messages import Kind
+from openqse.wire.programs import ProgramEnvelope
+from openqse.wire.reports import EstimateQuestion
 from openqse_agent.cli.ask import ask
 
 
@@ -23,15 +25,18 @@ def program(name: str = "value", qubits: int = 2) -> openqse.Circuit:
 
 
 def estimate(stack: Stack, circuit: openqse.Circuit | None = None, **changed: Any) -> Any:
+    asked = (circuit or program()).program
     question = {
-        "program": (circuit or program()).encoded,
+        "program": asked.data,
+        "envelope": ProgramEnvelope.of(asked),
         "shots": 1000,
         "parameter_sets": 1,
         "account": "chem",
         "user": "alice",
         "latency": "batch",
     }
-    (answer,) = ask([stack.site.qpu("emu0")], Kind.ESTIMATE, question | changed, 10.0).values()
+    body = EstimateQuestion(**(question | changed)).body()
+    (answer,) = ask([stack.site.qpu("emu0")], Kind.ESTIMATE, body, 10.0).values()
     if isinstance(answer, OpenQSEError):
         raise answer
     return answer
@@ -70,7 +75,9 @@ def test_the_wait_is_for_the_tasks_whose_turn_comes_before(rank: openqse.QPU, st
 
 
 def test_a_qpu_that_does_not_serve_says_why_in_place_of_a_wait(stack: Stack) -> None:
-    stack.qpus["emu0"].device.status = lambda: device.DeviceStatus(False, "locked out")  # type: ignore
+    stack.qpus["emu0"].device.status = lambda: device.DeviceStatus(
+        device.Operation.OFFLINE, False, "locked out"
+    )  # type: ignore
     said = estimate(stack)
     assert (said["wait_s"], said["reason"]) == (None, "locked out")
     assert said["qpu_s"] == pytest.approx(1e-3)
@@ -102,5 +109,8 @@ def test_a_wrong_question_is_refused_and_the_next_is_answered(
 
 
 def test_what_the_device_cannot_run_is_its_error(stack: Stack) -> None:
+    stack.qpus["emu0"].device.broken.add(program("other").id)
     with pytest.raises(DeviceError, match="a driver's own exception"):
+        estimate(stack, program("other"))
+    with pytest.raises(NotSupported, match="5 qubits; emu0 has 4"):
         estimate(stack, program(qubits=5))

@@ -10,18 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import Refused, ScriptedDevice, Stack, eventually
+from stack import Refused, Stack, eventually
 
 import openqse
 from openqse import device
 from openqse.errors import DeviceError, LimitExceeded, StorageError, TaskCancelled
-from openqse_agent.qpu.charging import Charging
-from openqse_agent.qpu.delivery import Ledger, Session
-from openqse_agent.qpu.executor import Executor, Task
+from openqse.testing import ScriptedDevice
+from openqse_agent.qpu.charges.commit import Ended, GroupCommit
 from openqse_agent.qpu.journal import Charge, Journal
 from openqse_agent.qpu.leases import Lease, Mode
-from openqse_agent.qpu.queue import FairQueue
-from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.qpu.tasks.executor import Executor
+from openqse_agent.qpu.tasks.queue import FairQueue
+from openqse_agent.qpu.tasks.sessions import Ledger, Session
+from openqse_agent.qpu.tasks.shares import ShareTree
+from openqse_agent.qpu.tasks.task import Task
 from openqse_agent.slurm.client import Reservation
 
 #: Seconds of QPU time: a thousand of the scripted device's shots.
@@ -40,18 +42,18 @@ class Rig:
     """An executor, with the charging that its tasks go through, turned as the loop does."""
 
     def __init__(self, journal: Journal) -> None:
-        self.driver = ScriptedDevice()
-        self.charging = Charging(journal)
+        self.driver = ScriptedDevice(max_shots=MANY)
+        self.charging: GroupCommit[Task] = GroupCommit(journal)
         queue: FairQueue[Task] = FairQueue(ShareTree())
-        self.executor = Executor(self.driver, self.charging, 4, queue, SLICE)
+        self.executor = Executor(device.ThreadDevice(self.driver), self.charging, 4, queue, SLICE)
 
-    def turn(self) -> list[tuple[Task, Any]]:
+    def turn(self) -> list[Ended[Task]]:
         self.executor.turn()
         return self.charging.turn(self.executor.waits_for_turn)
 
-    def until(self, condition: Callable[[list[tuple[Task, Any]]], Any]) -> list[tuple[Task, Any]]:
+    def until(self, condition: Callable[[list[Ended[Task]]], Any]) -> list[Ended[Task]]:
         """Turns until what has ended since meets a condition; what has."""
-        ended: list[tuple[Task, Any]] = []
+        ended: list[Ended[Task]] = []
 
         def reached() -> Any:
             ended.extend(self.turn())
@@ -65,8 +67,8 @@ class Rig:
         for one in tasks:
             self.executor.push(one)
         ended = self.until(lambda ended: len(ended) >= len(tasks))
-        assert sorted(one.id for one, _ in ended) == sorted(one.id for one in tasks)
-        return {one.id: outcome for one, outcome in ended}
+        assert sorted(one.id for one, _, _ in ended) == sorted(one.id for one in tasks)
+        return {one.id: outcome for one, outcome, _ in ended}
 
     def close(self) -> None:
         self.executor.stop(5)
@@ -85,7 +87,7 @@ def task(number: int, program: openqse.Circuit = PROGRAM, shots: int = 2, **chan
     session = Session(Ledger(lease), b"session", (b"c1", b"s"))
     work = device.Work(bytes.fromhex(program.id), np.empty((3, 0)), shots=shots)
     values: dict[str, Any] = {"deadline": None, "interactive": False, "arrived": 0.0}
-    return Task(b"%d" % number, session, 100, work, program.encoded, **(values | changed))
+    return Task(b"%d" % number, session, 100, work, program.program, **(values | changed))
 
 
 def test_a_long_task_gives_way_after_each_slice(rig: Rig) -> None:
@@ -116,7 +118,7 @@ def test_a_task_is_cancelled_between_its_slices(rig: Rig, journal: Journal) -> N
     rig.until(lambda _: long.shots_done > 0)
     executor.hold(True)
     if not executor.cancel(long, TaskCancelled("enough")):  # else the loop answers it
-        ((_, outcome),) = rig.until(bool)
+        ((_, outcome, _),) = rig.until(bool)
         assert isinstance(outcome, TaskCancelled)
     assert 0 < long.shots_done < long.shots
     assert len(executor) == 0
@@ -135,6 +137,9 @@ def small(rig: Rig, count: int, **changed: Any) -> list[Task]:
         one.session = tasks[0].session
         one.work = replace(one.work, parameters=np.full((1, 1), float(i)), **changed)
     rig.outcomes(tasks.pop(0))
+    prepared = rig.executor._programs.get(program.program)
+    assert prepared is not None
+    prepared.seconds = 1e-9  # QPU time alone is to count, however busy the machine is
     rig.driver.runs = 0
     return tasks
 
@@ -156,13 +161,12 @@ def test_small_tasks_of_one_program_run_in_one_go(rig: Rig, journal: Journal) ->
 
 def test_while_others_wait_less_is_run_in_one_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = 4.5 * 2 * rig.driver.SHOT_NS * 1e-9
-    monkeypatch.setattr("openqse_agent.qpu.executor._TOGETHER_WHILE_OTHERS_WAIT", limit)
+    monkeypatch.setattr("openqse_agent.qpu.tasks.dispatch._TOGETHER_WHILE_OTHERS_WAIT", limit)
     tasks = small(rig, 8)
     lease = Lease("M", 8, 0, "bob", "ml", 1, Mode.SHARED, 0, 1, None, 0.0)
     others = [task(20 + i) for i in range(8)]
     for one in others:
         one.session = Session(Ledger(lease), b"another", (b"c1", b"s"))
-    rig.executor._prepared[tasks[0].work.program].seconds = 1e-9  # QPU time alone is to count
     rig.outcomes(*tasks, *others)
     assert rig.driver.runs == 2 + len(others)  # two of the others take longer than the limit
 
@@ -213,7 +217,7 @@ def test_a_question_to_the_device_is_put_between_the_slices_of_a_task(rig: Rig) 
     executor.push(long)
     rig.until(lambda _: long.shots_done > 0)
     executor.aside(
-        lambda: seen.append((executor.running, executor.estimate(PROGRAM.encoded, 5, 2)))
+        lambda: seen.append((executor.running, executor.estimate(PROGRAM.program, 5, 2)))
     )
     rig.until(lambda _: seen)
     assert seen == [((), 10 * rig.driver.SHOT_NS)]
@@ -259,7 +263,7 @@ def test_what_has_begun_ends_while_no_task_is_started(rig: Rig) -> None:
     executor.hold(True)
     driver.hold.set()
     ended = rig.until(bool)
-    assert [(one.id, out.data.qpu_time_ns) for one, out in ended] == [(b"1", 9_000_000)]
+    assert [(one.id, out.data.qpu_time_ns) for one, out, _ in ended] == [(b"1", 9_000_000)]
     queue = executor._queue
     assert isinstance(queue, FairQueue)
     assert queue._shares.usage((), time.monotonic()) == pytest.approx(9e-3)  # slices are charged
@@ -280,13 +284,16 @@ def test_a_charge_names_task_lease_job_account_and_all_shots(rig: Rig, journal: 
 
 def test_a_failed_task_costs_nothing(rig: Rig, journal: Journal) -> None:
     too_wide = openqse.CircuitBuilder(5).measure_all().build()
+    broken = openqse.CircuitBuilder(2).measure_all().build()
+    rig.driver.broken.add(broken.id)
     late = task(2, deadline=0.0)
     stopped = task(3, stopped=TaskCancelled("gone"))
-    ended = rig.outcomes(task(1, too_wide), late, stopped)
-    assert [type(ended[b"%d" % i]).__name__ for i in (1, 2, 3)] == [
+    ended = rig.outcomes(task(1, broken), late, stopped, task(4, too_wide))
+    assert [type(ended[b"%d" % i]).__name__ for i in (1, 2, 3, 4)] == [
         "DeviceError",
         "DeadlineExceeded",
         "TaskCancelled",
+        "NotSupported",
     ]
     assert journal.usage() == []
 
@@ -414,5 +421,5 @@ def test_a_job_in_a_reservation_has_its_part_of_the_qpu_time(
     eventually(lambda: agent._shares.weight(key) == 0.75)
     with openqse.connect() as qpu:
         qpu.run(PROGRAM)
-    (ledger,) = agent._ledgers.values()
+    (ledger,) = agent._intake.ledgers.values()
     assert next(iter(agent._shares.path(ledger.owner.reservation, "chem", "alice"))) == key

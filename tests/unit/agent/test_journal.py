@@ -9,13 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import pytest
 from test_leases import lease
 
 from openqse.errors import ConfigurationError, StorageError
-from openqse_agent.qpu import chargelog
-from openqse_agent.qpu.journal import Charge, JobUsage, Journal
+from openqse_agent.qpu.journal import Charge, JobUsage, Journal, database
+from openqse_agent.qpu.journal import log as chargelog
 from openqse_agent.qpu.leases import Mode, State
 
 
@@ -196,6 +195,7 @@ def test_a_batch_that_no_log_could_hold_is_refused(path: Path) -> None:
     assert log_of(path).stat().st_size == chargelog.SIZE
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_charges_in_the_log_until_that_is_full_too(path: Path) -> None:
     journal = Journal(path)
     pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
@@ -262,15 +262,15 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(path: Path) -
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE stamps (country TEXT)")
     other.close()
-    refuse(path, "schema 0; this release has 3")
+    refuse(path, "schema 0; this release has 1")
 
 
 def test_the_journal_of_a_later_release_is_refused_and_left_as_it_is(path: Path) -> None:
     Journal(path).close()
     with sqlite3.connect(path) as newer:
-        newer.execute("PRAGMA user_version = 4")
+        newer.execute("PRAGMA user_version = 2")
     newer.close()
-    refuse(path, "schema 4; this release has 3")
+    refuse(path, "schema 2; this release has 1")
 
 
 @pytest.mark.parametrize("content", [b"Dear diary", b"oqse" + b"\1" * 30], ids=["foreign", "cut"])
@@ -294,88 +294,54 @@ def test_a_log_that_is_damaged_before_its_end_is_refused(path: Path) -> None:
     assert log_of(path).read_bytes() == damaged
 
 
-OLDEST = """
-CREATE TABLE lease (
-    id TEXT PRIMARY KEY, job_id INTEGER NOT NULL, uid INTEGER NOT NULL, user TEXT NOT NULL,
-    account TEXT NOT NULL, slots INTEGER NOT NULL, mode TEXT NOT NULL,
-    restart_count INTEGER NOT NULL, generation INTEGER NOT NULL, ends_at REAL,
-    nodes TEXT NOT NULL, jobs TEXT NOT NULL, granted_at REAL NOT NULL, ended_at REAL,
-    end_reason TEXT
-) STRICT;
-CREATE INDEX lease_active ON lease (id) WHERE ended_at IS NULL;
-CREATE TABLE charge (
-    task BLOB PRIMARY KEY, lease TEXT NOT NULL, job_id INTEGER NOT NULL, account TEXT NOT NULL,
-    user TEXT NOT NULL, shots INTEGER NOT NULL, qpu_time_ns INTEGER NOT NULL,
-    charged_at REAL NOT NULL
-) STRICT, WITHOUT ROWID;
-INSERT INTO lease VALUES ('old', 1, 1000, 'alice', 'chem', 2, 'shared', 0, 4, NULL, '["c1"]',
-    '[1]', 0.0, NULL, NULL), ('gone', 2, 1000, 'bob', 'ml', 1, 'shared', 0, 1, NULL, '[]', '[2]',
-    0.0, 1.0, 'the lease of emu0 was revoked: its job has ended');
-INSERT INTO charge VALUES (x'01', 'old', 1, 'chem', 'alice', 10, 1000, 0.0);
-PRAGMA user_version = 1;
-"""
-
-
 def of_schema(path: Path, script: str) -> None:
-    """Makes a database as a former release did."""
-    path.parent.mkdir()
+    """Changes a journal as another release would have made it."""
+    journal = Journal(path)
+    journal.write_lease(lease(1, id="L1"))
+    journal.charge([charge(b"t1", lease="L1")])
+    journal.close()
     with sqlite3.connect(path) as former:
         former.executescript(script)
     former.close()
 
 
-def test_a_journal_of_the_first_schema_is_carried_over_and_kept_aside(path: Path) -> None:
-    of_schema(path, OLDEST)
-    unsettled = (b"\2", "old", 1, "chem", "alice", 10, 1000, 0.0)
-    path.with_suffix(".charges").write_bytes(msgpack.packb(unsettled) + b"\x98cut")
-    journal = Journal(path)
-    assert journal.usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000, 0)]
-    (restored,) = journal.restore(0.0)
-    assert (restored.id, restored.generation, restored.state) == ("old", 5, State.ACTIVE)
-    states = journal._db.execute("SELECT state FROM lease WHERE id = 'gone'").fetchall()
-    assert states == [("revoked",)]
-    journal.close()
-    assert Journal(path).usage()[0].tasks == 2
+def test_the_journal_of_a_former_schema_is_carried_over_step_by_step_and_kept_aside(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_schema(path, "ALTER TABLE lease DROP COLUMN end_reason")
+    monkeypatch.setattr(database, "SCHEMA_VERSION", 3)
+    steps = {
+        1: "ALTER TABLE lease ADD COLUMN reason TEXT",
+        2: "ALTER TABLE lease RENAME COLUMN reason TO end_reason",
+    }
+    monkeypatch.setattr(database, "_MIGRATIONS", steps)
+    for _ in range(2):  # the second time there is nothing left to do
+        journal = Journal(path)
+        journal.end_lease("L1", State.RELEASED, "its job has ended")
+        assert journal.usage(1)[0].tasks == 1
+        journal.close()
     with sqlite3.connect(path.with_suffix(".v1.sqlite")) as aside:
-        assert aside.execute("SELECT count(*) FROM charge").fetchone() == (1,)
+        columns = [name for _, name, *_ in aside.execute("PRAGMA table_info(lease)")]
     aside.close()
+    assert "end_reason" not in columns
 
 
-SECOND = """
-CREATE TABLE lease (
-    id TEXT PRIMARY KEY, job_id INTEGER NOT NULL, uid INTEGER NOT NULL, user TEXT NOT NULL,
-    account TEXT NOT NULL, slots INTEGER NOT NULL, mode TEXT NOT NULL,
-    restart_count INTEGER NOT NULL, generation INTEGER NOT NULL, ends_at REAL,
-    nodes TEXT NOT NULL, jobs TEXT NOT NULL, state TEXT NOT NULL, granted_at REAL NOT NULL,
-    ended_at REAL, end_reason TEXT
-) STRICT;
-CREATE INDEX lease_held ON lease (id) WHERE ended_at IS NULL;
-CREATE TABLE charge (
-    lease TEXT NOT NULL, task BLOB NOT NULL, generation INTEGER NOT NULL, job_id INTEGER NOT NULL,
-    account TEXT NOT NULL, user TEXT NOT NULL, shots INTEGER NOT NULL,
-    qpu_time_ns INTEGER NOT NULL, charged_at REAL NOT NULL, PRIMARY KEY (lease, task)
-) STRICT, WITHOUT ROWID;
-INSERT INTO lease VALUES ('runs', 1, 1000, 'alice', 'chem', 2, 'shared', 0, 4, NULL, '["c1"]',
-    '[1]', 'active', 0.0, NULL, NULL), ('gone', 2, 1000, 'bob', 'ml', 1, 'shared', 0, 1, NULL, '[]',
-    '[2]', 'released', 0.0, 1.0, 'its job has ended');
-INSERT INTO charge VALUES ('runs', x'01', 4, 1, 'chem', 'alice', 10, 1000, 0.0);
-PRAGMA application_id = 0x6F515345;
-PRAGMA user_version = 2;
-"""
+def test_a_schema_from_which_no_step_leads_is_refused_and_left_as_it_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Journal(path).close()
+    monkeypatch.setattr(database, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(database, "_MIGRATIONS", {1: "CREATE TABLE new (value TEXT)"})
+    refuse(path, "schema 1; this release has 3")
 
 
-def test_a_journal_of_the_second_schema_is_carried_over_with_its_log(path: Path) -> None:
-    of_schema(path, SECOND)
-    log = chargelog.ChargeLog(log_of(path))
-    log.append(msgpack.packb([("runs", b"\2", 4, 1, "chem", "alice", 10, 1000, 0.0)]))
-    log.close()
-    journal = Journal(path)
-    assert journal.usage() == [JobUsage(1, "chem", "alice", 2, 20, 2000, 0)]
-    assert journal.unreported(9) == []
-    journal.end_lease("runs", State.RELEASED, "its job has ended")
-    assert journal.unreported(9) == [1]
-    journal.close()
-    assert path.with_suffix(".v2.sqlite").exists()
+def test_a_migration_that_fails_changes_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Journal(path).close()
+    monkeypatch.setattr(database, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(database, "_MIGRATIONS", {1: "DROP TABLE charge; DROP TABLE stamps"})
+    refuse(path, "no such table: stamps")
 
 
 def test_what_slurm_was_told_of_is_remembered(path: Path) -> None:

@@ -74,9 +74,7 @@ def test_a_stranger_cannot_end_or_begin_or_use_a_lease(
 ) -> None:
     guarded.slurm.submit(7, {"qpu_emu0": 1})
     lease = guarded.attach(7, "emu0")["emu0_QRMI_JOB_ACQUISITION_TOKEN"]
-    node, relay = (
-        peer(keys.Pair.of_a_guest(), name) for name in ("c1-00000000", "c1-00000000/7/1")
-    )
+    node, relay = (peer(keys.Pair.anonymous(), name) for name in ("c1-00000000", "c1-00000000/7/1"))
     attach = {
         "job_id": 7,
         "uid": os.getuid(),
@@ -97,7 +95,7 @@ def test_a_stranger_cannot_end_or_begin_or_use_a_lease(
 
 
 def test_a_stranger_may_ask_for_reports(guarded: Stack, peer: Callable[..., Peer]) -> None:
-    stranger = peer(keys.Pair.of_a_guest(), "anybody")
+    stranger = peer(keys.Pair.anonymous(), "anybody")
     assert stranger.say(Kind.STATUS, {})[0] == Kind.REPORT
     answers = ask(guarded.site.qpus.values(), Kind.LEASES, {}, timeout=10.0)
     assert answers == {"emu0": {"leases": []}, "emu1": {"leases": []}}
@@ -155,8 +153,8 @@ def test_a_key_is_changed_while_agents_and_jobs_run(
         guarded.authorise(elsewhere / "node-2.public")
         eventually(lambda: pose(peer(second, "c9-00000000")) == "pong")
         os.rename(elsewhere / "node-2.secret", guarded.key_directory / "node-2.secret")
-        uplink = guarded.node._uplinks["emu0"]
-        eventually(lambda: uplink._pair == second)
+        link = guarded.node._links["emu0"]
+        eventually(lambda: link._pair == second)
         assert served()  # over the connection that the old key made
         guarded.slurm.submit(8, {"qpu_emu0": 1})
         guarded.attach(8, "emu0")
@@ -234,7 +232,7 @@ def test_a_node_agent_keeps_its_key_while_the_next_one_cannot_be_used(
     second = guarded.key_directory / "node-2.secret"
     second.touch(mode=0o600)
     eventually(lambda: "node-2.secret is not a key of 40 characters" in caplog.text)
-    second.write_bytes(keys.Pair.of_a_guest().secret)
+    second.write_bytes(keys.Pair.anonymous().secret)
     second.chmod(0o644)
     eventually(lambda: "node-2.secret is not its owner's alone: mode 0644" in caplog.text)
     assert guarded.node._pair == first
@@ -330,7 +328,7 @@ def test_keys_have_the_right_mode_whatever_the_umask(tmp_path: Path, umask: int)
 
 
 def test_a_pair_does_not_tell_its_secret() -> None:
-    pair = keys.Pair.of_a_guest()
+    pair = keys.Pair.anonymous()
     assert pair.secret.decode() not in f"{pair} {pair!r}"
 
 

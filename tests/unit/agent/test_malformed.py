@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import count
 from typing import Any
 
@@ -20,10 +19,11 @@ from stack import Stack, eventually
 import openqse
 from conftest import free_ports
 from openqse.device import Work
+from openqse.program.program import Program
 from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode, unbundle
 from openqse.wire.messages import Kind, header
-from openqse.wire.tasks import encode_work
+from openqse.wire.tasks import TaskRequest, encode_task
 
 checked = settings(
     max_examples=50,
@@ -32,10 +32,19 @@ checked = settings(
 )
 
 PROGRAM = openqse.CircuitBuilder(1).measure_all().build()
+ENVELOPE = {"format": PROGRAM.program.format, "outputs": [["c", 1]]}
 #: Id of a task: a session and a number.
 GOOD = b"session0" + bytes(7) + b"\1"
 _numbers = count()
-TYPED = {"protocol", "limit", "no-lease", "stale-lease", "program", "unknown-program"}
+TYPED = {
+    "argument",
+    "limit",
+    "no-lease",
+    "program",
+    "protocol",
+    "stale-lease",
+    "unknown-program",
+}
 
 
 @dataclass
@@ -138,7 +147,7 @@ def relayed(shared: Stack, context: zmq.Context[Any]) -> Peer:
     lease = lease_of(shared, 7)
     work = Work(bytes.fromhex(PROGRAM.id), np.empty((1, 0)), shots=3)
     head = header(Kind.RUN, GOOD, lease=lease.id, generation=lease.generation)
-    good = encode(head, *encode_work(work, PROGRAM.encoded))
+    good = encode(head, *encode_task(TaskRequest(work, PROGRAM.program)))
     return Peer(dealer(context, f"ipc://{path}"), [], good, Kind.RESULT)
 
 
@@ -182,8 +191,8 @@ def test_truncated_headers(peer: Peer, data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"version": 0},
-        {"version": 2},
+        {"version": 0, "kind": "run"},
+        {"version": 2, "kind": "run"},
         {"version": "1"},
         {"kind": "gossip"},
         {"kind": "welcome"},
@@ -205,7 +214,7 @@ def test_malformed_headers(peer: Peer, changed: dict[str, Any]) -> None:
 
 
 def test_an_error_answers_the_task_that_it_is_about(peer: Peer) -> None:
-    peer.send([changed_header(version=99, task=b"whose")])
+    peer.send([changed_header(version=99, kind="run", task=b"whose")])
     kind, task, body = peer.receive()
     assert (kind, task) == (Kind.ERROR, b"whose")
     assert "same release" in body["remedy"]
@@ -285,7 +294,7 @@ def test_a_program_that_is_not_what_its_hash_says(relayed: Peer, shared: Stack) 
         named = header(Kind.RUN, new_id(), lease=lease.id, generation=lease.generation)
         return bytes(msgpack.packb(named))
 
-    forged = task(program=bytes(32), attached=True)
+    forged = task(program=bytes(32), attached=ENVELOPE)
     assert relayed.refuses([head(), *forged, PROGRAM.encoded]) == "protocol"
     assert relayed.refuses([head(), *task(program=bytes(32))]) == "unknown-program"
 
@@ -294,7 +303,8 @@ def test_a_program_that_is_none(relayed: Peer, shared: Stack) -> None:
     lease = lease_of(shared, 7)
     for junk in (b"", b"junk", msgpack.packb([]), PROGRAM.encoded[:-1]):
         head = header(Kind.RUN, new_id(), lease=lease.id, generation=lease.generation)
-        named = task(program=sha256(junk).digest(), attached=True)
+        junk_digest = Program(PROGRAM.program.format, junk).digest
+        named = task(program=junk_digest, attached={"format": PROGRAM.program.format})
         assert relayed.refuses([msgpack.packb(head), *named, junk]) == "program"
 
 
@@ -392,7 +402,7 @@ def test_a_node_agent_cannot_be_detached_from_another_nodes_job(node: Peer, shar
     assert node.receive()[0] == Kind.DETACHED
     node.send(encode(header(Kind.HEARTBEAT), {"leases": {lease_of(shared, 7).id: 1}, "asking": []}))
     kind, _, body = node.receive()
-    assert (kind, body["leases"]) == (Kind.PONG, {})
+    assert (kind, body.get("leases")) == (Kind.PONG, None)  # no lease holds
     assert 7 in shared.leases("emu0")
 
 
@@ -423,9 +433,11 @@ def test_a_rank_cannot_act_as_its_node_agent_through_the_relay(
 def test_a_result_that_is_too_large_to_send_is_an_error(relayed: Peer, shared: Stack) -> None:
     lease = lease_of(shared, 7)
     head = header(Kind.RUN, new_id(), lease=lease.id, generation=lease.generation)
-    shots = limits.MAX_MESSAGE_BYTES // 100 + 1
-    work = Work(bytes.fromhex(PROGRAM.id), np.empty((100, 0)), shots=shots)
-    assert relayed.refuses(encode(head, *encode_work(work, PROGRAM.encoded))) == "limit"
+    sets = limits.MAX_MESSAGE_BYTES // 10_000 + 1
+    work = Work(bytes.fromhex(PROGRAM.id), np.empty((sets, 0)), shots=10_000)
+    assert (
+        relayed.refuses(encode(head, *encode_task(TaskRequest(work, PROGRAM.program)))) == "limit"
+    )
 
 
 def test_a_session_with_too_many_unanswered_tasks(relayed: Peer, shared: Stack) -> None:
@@ -438,7 +450,7 @@ def test_a_session_with_too_many_unanswered_tasks(relayed: Peer, shared: Stack) 
         for i in range(window + 1):
             name = b"session2" + i.to_bytes(8, "big")
             head = header(Kind.RUN, name, lease=lease.id, generation=lease.generation)
-            relayed.send(encode(head, *encode_work(work, new.encoded)))
+            relayed.send(encode(head, *encode_task(TaskRequest(work, new.program))))
         kind, name, body = relayed.receive()
         assert (kind, body["code"]) == (Kind.ERROR, "limit")
         assert (name[8:], body["details"]) == (
@@ -448,4 +460,4 @@ def test_a_session_with_too_many_unanswered_tasks(relayed: Peer, shared: Stack) 
     finally:
         running.device.hold.set()
     assert [relayed.receive()[0] for _ in range(window)] == [Kind.RESULT] * window
-    eventually(lambda: not running.agent._tasks)
+    eventually(lambda: not running.agent._intake.tasks)

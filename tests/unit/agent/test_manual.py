@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import shlex
 import subprocess
@@ -48,6 +49,7 @@ COMMANDS = {parser.prog: parser for parser in leaves(cli.parser())}
 
 def test_the_commands_are_those_that_are_meant() -> None:
     assert sorted(name.removeprefix("openqse ") for name in COMMANDS) == [
+        "device check",
         "estimate",
         "leases",
         "probe node",
@@ -97,8 +99,15 @@ def test_the_pages_are_those_of_the_parsers(render: ModuleType) -> None:
 def test_there_is_a_page_for_each_installed_command(render: ModuleType) -> None:
     pyproject = (MANUAL.parents[1] / "pyproject.toml").read_text()
     scripts = pyproject.partition("[project.scripts]\n")[2].partition("\n\n")[0].splitlines()
-    pages = {path.partition("/")[2][:-2] for path in render.pages()}
+    pages = {path.partition("/")[2][:-2] for path in render.pages() if "man5" not in path}
     assert pages == {line.split()[0] for line in scripts}
+
+
+def test_the_page_of_a_file_explains_each_key(render: ModuleType) -> None:
+    for file in render.FILES:
+        for _, table in file.tables:
+            explained = {*render.attributes(table), "name", "node", "qpu", "slurm"}
+            assert {field.name for field in dataclasses.fields(table)} <= explained
 
 
 @pytest.mark.parametrize(

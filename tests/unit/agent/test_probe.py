@@ -98,7 +98,9 @@ def test_a_qpu_agent_is_ready_only_with_its_device_online_and_not_drained(
     guarded: Stack, probe: Prober, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = guarded.qpus["emu0"].device
-    monkeypatch.setattr(running, "status", lambda: device.DeviceStatus(False, "warming up"))
+    monkeypatch.setattr(
+        running, "status", lambda: device.DeviceStatus(device.Operation.ONLINE, False, "warming up")
+    )
     code, found = probe("qpu", "emu0", "--ready")
     assert (code, found["reasons"]) == (1, ["its device is offline: warming up"])
     assert probe("qpu", "emu0")[0] == 0
@@ -120,9 +122,9 @@ def test_a_qpu_agent_that_cannot_ask_slurmctld_is_live_and_not_ready(
 
 
 def test_probing_a_node_changes_nothing(guarded: Stack, probe: Prober) -> None:
-    runs = dict(guarded.qpus["emu0"].agent._admission._runs)
+    runs = dict(guarded.qpus["emu0"].agent._admission._runs.current)
     assert probe("node", "--ready")[0] == 0
-    assert guarded.qpus["emu0"].agent._admission._runs.keys() <= {*runs, "c1"}
+    assert guarded.qpus["emu0"].agent._admission._runs.current.keys() <= {*runs, "c1"}
 
 
 def test_an_unknown_qpu_could_not_be_asked(

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openqse_agent.qpu.queue import INTERACTIVE_RUN, FairQueue, FifoQueue, Owner, Queue
-from openqse_agent.qpu.shares import ShareTree
+from openqse_agent.qpu.tasks.policies import FifoQueue, Owner, Queue
+from openqse_agent.qpu.tasks.queue import FairQueue
+from openqse_agent.qpu.tasks.shares import ShareTree
+from openqse_agent.qpu.tasks.tree import INTERACTIVE_RUN
 from openqse_agent.slurm.client import AccountShare
 
 checked = settings(max_examples=60, deadline=None)
@@ -39,8 +41,12 @@ def tree(**weights: int) -> ShareTree:
     return shares
 
 
-def queue_of(lead: float = 0.0, memory: float = 0.0, **weights: int) -> FairQueue[Task]:
-    return FairQueue(tree(**weights), lead=lead, memory=memory)
+def queue_of(
+    interactive_credit: float = 0.0, idle_credit: float = 0.0, **weights: int
+) -> FairQueue[Task]:
+    return FairQueue(
+        tree(**weights), interactive_credit=interactive_credit, idle_credit=idle_credit
+    )
 
 
 def serve(queue: Queue[Task], turns: int | None = None) -> list[Task]:
@@ -110,7 +116,7 @@ def test_backlogged_accounts_are_served_by_weight_within_the_stated_bound(
 def test_it_gives_every_task_once_and_is_never_idle_while_tasks_wait(
     steps: list[tuple[str, str, str, bool, float, bool]],
 ) -> None:
-    queue = queue_of(lead=2.0, memory=1.0, a=1, b=2, c=5)
+    queue = queue_of(interactive_credit=2.0, idle_credit=1.0, a=1, b=2, c=5)
     pushed: list[int] = []
     given_out: list[int] = []
     for account, user, line, interactive, cost, serves in steps:
@@ -181,7 +187,7 @@ def test_sub_accounts_share_what_their_account_has() -> None:
 
 
 def test_an_interactive_task_goes_before_all_batch_tasks() -> None:
-    queue = queue_of(lead=2.0, a=1, b=1, c=1)
+    queue = queue_of(interactive_credit=2.0, a=1, b=1, c=1)
     for _ in range(50):
         queue.push(task("a"))
         queue.push(task("b"))
@@ -195,7 +201,7 @@ def test_an_interactive_task_goes_before_all_batch_tasks() -> None:
 
 
 def test_interactive_tasks_bring_no_more_than_the_share_and_the_lead() -> None:
-    queue = queue_of(lead=5.0, a=1, b=1)
+    queue = queue_of(interactive_credit=5.0, a=1, b=1)
     for _ in range(400):
         queue.push(task("a", interactive=True))
         queue.push(task("b"))
@@ -204,7 +210,7 @@ def test_interactive_tasks_bring_no_more_than_the_share_and_the_lead() -> None:
 
 
 def test_batch_tasks_wait_for_no_more_than_the_lead() -> None:
-    queue = queue_of(lead=5.0, a=1, b=1)
+    queue = queue_of(interactive_credit=5.0, a=1, b=1)
     serve(queue)
     for _ in range(100):
         queue.push(task("a", interactive=True))
@@ -222,7 +228,7 @@ def test_a_session_runs_batch_tasks_between_its_own_interactive_ones() -> None:
 
 
 def test_who_was_away_hoards_nothing() -> None:
-    queue = queue_of(memory=3.0, a=1, b=1)
+    queue = queue_of(idle_credit=3.0, a=1, b=1)
     for _ in range(300):
         queue.push(task("a"))
     serve(queue, 200)
@@ -233,7 +239,7 @@ def test_who_was_away_hoards_nothing() -> None:
 
 
 def test_who_used_its_share_lately_has_no_head_start() -> None:
-    queue = queue_of(memory=3.0, a=1, b=1)
+    queue = queue_of(idle_credit=3.0, a=1, b=1)
     for _ in range(50):
         queue.push(task("b"))
     serve(queue)
@@ -242,18 +248,18 @@ def test_who_used_its_share_lately_has_no_head_start() -> None:
     serve(queue, 25)
     queue.push(task("b"))  # used 50 of 75
     assert abs([t.owner.account for t in serve(queue, 5)].index("b")) <= 1
-    assert queue_of(memory=3.0).pop() is None
+    assert queue_of(idle_credit=3.0).pop() is None
 
 
 @checked
 @given(st.lists(st.tuples(st.sampled_from("abcd"), costs), min_size=1, max_size=80))
 def test_nobody_starves(steps: list[tuple[str, float]]) -> None:
-    queue = queue_of(lead=1.0, memory=1.0, a=100, b=10, c=10, d=1)
+    queue = queue_of(interactive_credit=1.0, idle_credit=1.0, a=100, b=10, c=10, d=1)
     for account, cost in steps:
         queue.push(task(account, cost=cost, interactive=account == "a"))
     poor = task("d", line="poor", cost=0.1)
     queue.push(poor)
-    # What the others may be given before it: by weight, and one longest slice, lead and memory.
+    # What the others may be given before it: by weight, and one longest slice and the credits.
     before = 0.0
     while (taken := queue.pop()) is not poor:
         assert taken is not None
@@ -412,7 +418,7 @@ def assert_sound(node: Any) -> None:
 )
 def test_whatever_changes_when_no_task_is_lost(steps: list[tuple[str, int]]) -> None:
     shares = tree()
-    queue: FairQueue[Task] = FairQueue(shares, lead=1.0, memory=1.0)
+    queue: FairQueue[Task] = FairQueue(shares, interactive_credit=1.0, idle_credit=1.0)
     pushed, taken, served = 0, [], 0
     for what, number in steps:
         if what == "push":
@@ -446,7 +452,7 @@ def test_whatever_changes_when_no_task_is_lost(steps: list[tuple[str, int]]) -> 
 def test_the_forecast_is_what_then_happens_and_changes_nothing(
     steps: list[tuple[str, str, bool, float]],
 ) -> None:
-    queue = queue_of(lead=1.0, memory=1.0, a=1, b=3)
+    queue = queue_of(interactive_credit=1.0, idle_credit=1.0, a=1, b=3)
     for i, (account, line, interactive, cost) in enumerate(steps):
         queue.push(task(account, line=line, interactive=interactive, cost=cost))
         if i % 3 == 0:
@@ -466,7 +472,7 @@ def test_the_forecast_is_what_then_happens_and_changes_nothing(
 def test_a_task_that_may_come_is_forecast_as_if_it_were_there(
     steps: list[tuple[str, str, float]],
 ) -> None:
-    queue = queue_of(lead=1.0, memory=1.0, a=1, b=3)
+    queue = queue_of(interactive_credit=1.0, idle_credit=1.0, a=1, b=3)
     for i, (account, line, cost) in enumerate(steps):
         queue.push(task(account, line=line, cost=cost))
         if i % 3 == 0:

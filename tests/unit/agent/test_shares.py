@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openqse_agent.qpu.shares import ShareTree, decay_per_second
+from openqse_agent.qpu.tasks.shares import ShareTree, decay_per_second
 from openqse_agent.slurm.client import AccountShare
 
 DAY = 86400.0

@@ -139,8 +139,9 @@ def test_waiting_has_a_timeout_of_its_own(rank: openqse.QPU, stack: Stack) -> No
     assert value_of(future.result(10)) == 1
 
 
-def test_a_drivers_own_exception_is_a_device_error(rank: openqse.QPU) -> None:
-    program = openqse.CircuitBuilder(5).measure_all().build()
+def test_a_drivers_own_exception_is_a_device_error(rank: openqse.QPU, stack: Stack) -> None:
+    program = openqse.CircuitBuilder(2).measure_all().build()
+    stack.qpus["emu0"].device.broken.add(program.id)
     with pytest.raises(DeviceError, match="device: ValueError: a driver's own exception"):
         rank.run(program)
     assert value_of(rank.run(echo_program(), parameters=[3])) == 3
@@ -244,10 +245,10 @@ def test_a_result_too_large_for_a_message_is_refused_before_it_costs_anything(
 def test_deadlines_of_what_has_ended_are_forgotten(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.qpu.loop._DEADLINES_KEPT", 10)
+    monkeypatch.setattr("openqse_agent.qpu.tasks.deadlines._KEPT", 10)
     for future in rank.map(echo_program(), [[i] for i in range(100)], shots=1, timeout=3600):
         future.result(10)
-    eventually(lambda: len(stack.qpus["emu0"].agent._deadlines) <= 10)
+    eventually(lambda: len(stack.qpus["emu0"].agent._intake._deadlines) <= 10)
 
 
 def test_two_qpus_of_one_job_are_told_apart(enter: Callable[..., None], stack: Stack) -> None:
@@ -271,7 +272,7 @@ def test_closing_cancels_what_is_unfinished(enter: Callable[..., None], stack: S
     for future in futures:
         with pytest.raises(TaskCancelled):
             future.result(1)
-    eventually(lambda: not stack.qpus["emu0"].agent._tasks)
+    eventually(lambda: not stack.qpus["emu0"].agent._intake.tasks)
 
 
 def test_closing_one_of_two_handles_leaves_the_others_tasks(
@@ -308,9 +309,9 @@ def test_a_restarted_qpu_agent_gets_unanswered_tasks_again(rank: openqse.QPU, st
 def test_a_lost_qpu_agent_is_named(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.node.uplinks.LOST_AFTER", 0.5)
-    monkeypatch.setattr("openqse_agent.node.uplinks.HEARTBEAT_EVERY", 0.1)
-    monkeypatch.setattr("openqse.remote.PATIENCE", 2.5)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.LOST_AFTER", 0.5)
+    monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr("openqse.client.recovery.PATIENCE", 2.5)
     stack.stop_qpu("emu0")
     with pytest.raises(AgentUnavailable, match=r"QPU agent: the QPU agent of emu0 at .* does not"):
         rank.run(echo_program(), parameters=[1])
@@ -319,7 +320,7 @@ def test_a_lost_qpu_agent_is_named(
 def test_a_lost_node_agent_is_named(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse.remote.PATIENCE", 1.5)
+    monkeypatch.setattr("openqse.client.recovery.PATIENCE", 1.5)
     stack.stop_node()
     try:
         with pytest.raises(AgentUnavailable, match="node agent: the node agent has not answered"):
@@ -335,7 +336,7 @@ def test_a_job_that_ends_takes_its_tasks_with_it(rank: openqse.QPU, stack: Stack
         rank.submit(echo_program(), parameters=[i])
     assert driver.started.acquire(timeout=10)
     assert stack.detach(7)["STATUS"] == "ok"
-    eventually(lambda: not stack.qpus["emu0"].agent._tasks)
+    eventually(lambda: not stack.qpus["emu0"].agent._intake.tasks)
     assert driver.stopped == 1
 
 
@@ -346,7 +347,7 @@ def test_more_tasks_than_the_window_wait_in_the_client(rank: openqse.QPU, stack:
         rank.submit(echo_program(), parameters=[i])
     with pytest.raises(DeadlineExceeded, match="unanswered"):
         rank.submit(echo_program(), parameters=[99], timeout=0.2)
-    eventually(lambda: len(agent._tasks) == stack.tasks_per_session)
+    eventually(lambda: len(agent._intake.tasks) == stack.tasks_per_session)
 
 
 def test_outside_a_job_the_error_says_how_to_get_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +356,9 @@ def test_outside_a_job_the_error_says_how_to_get_in(monkeypatch: pytest.MonkeyPa
         openqse.connect()
 
 
-def test_errors_cross_the_wire_with_all_they_say(rank: openqse.QPU) -> None:
+def test_errors_cross_the_wire_with_all_they_say(rank: openqse.QPU, stack: Stack) -> None:
+    program = openqse.CircuitBuilder(2).measure_all().build()
+    stack.qpus["emu0"].device.broken.add(program.id)
     with pytest.raises(OpenQSEError) as caught:
-        rank.run(openqse.CircuitBuilder(5).measure_all().build())
+        rank.run(program)
     assert caught.value.layer == "device"

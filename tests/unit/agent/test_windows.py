@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openqse.errors import ArgumentError
-from openqse_agent.qpu.windows import MAX_AHEAD, MAX_WINDOWS, Window, Windows, differences
+from openqse_agent.qpu.service.windows import MAX_AHEAD, MAX_WINDOWS, Window, Windows, differences
 from openqse_agent.slurm.client import Reservation
 
 NOW = 1_800_000_000.0
-LICENCES = {"qpu_emu0": 4}
+LICENSES = {"qpu_emu0": 4}
 
 
 def window(start: float, end: float | None, reason: str = "calibration") -> Window:
@@ -90,11 +90,11 @@ def test_windows_are_bounded() -> None:
         full.add(window(1e6, None), NOW)
 
 
-def test_slurm_holds_all_licences_for_each_window() -> None:
-    assert planned((0, 60), (600, None)).reservations(LICENCES) == {
-        "openqse_emu0_1800000000": Reservation("openqse_emu0_1800000000", LICENCES, NOW, NOW + 60),
+def test_slurm_holds_all_licenses_for_each_window() -> None:
+    assert planned((0, 60), (600, None)).reservations(LICENSES) == {
+        "openqse_emu0_1800000000": Reservation("openqse_emu0_1800000000", LICENSES, NOW, NOW + 60),
         "openqse_emu0_1800000600": Reservation(
-            "openqse_emu0_1800000600", LICENCES, NOW + 600, None
+            "openqse_emu0_1800000600", LICENSES, NOW + 600, None
         ),
     }
 
@@ -102,10 +102,10 @@ def test_slurm_holds_all_licences_for_each_window() -> None:
 def test_an_endless_drain_takes_in_what_is_planned_and_gives_it_back() -> None:
     plan = planned((600, 660))
     drained = plan.add(window(0, None), NOW)
-    (only,) = drained.reservations(LICENCES).values()
+    (only,) = drained.reservations(LICENSES).values()
     assert (only.start, only.end) == (NOW, None)
-    held = plan.reservations(LICENCES)
-    assert differences("emu0", drained.reservations(LICENCES), held) == (list(held), [only])
+    held = plan.reservations(LICENSES)
+    assert differences("emu0", drained.reservations(LICENSES), held) == (list(held), [only])
     assert differences("emu0", held, {only.name: only}) == ([only.name], list(held.values()))
 
 
@@ -120,7 +120,7 @@ def test_reservations_cover_the_windows_exactly_and_never_meet(
     some: list[tuple[int, int | None]],
 ) -> None:
     windows = planned(*((s, None if length is None else s + length) for s, length in some))
-    reserved = sorted(windows.reservations(LICENCES).values(), key=lambda each: each.start)
+    reserved = sorted(windows.reservations(LICENSES).values(), key=lambda each: each.start)
     for first, second in pairwise(reserved):
         assert first.end is not None
         assert first.end < second.start
@@ -133,18 +133,18 @@ def test_reservations_cover_the_windows_exactly_and_never_meet(
 
 
 def test_only_this_qpus_reservations_are_touched_and_only_where_they_differ() -> None:
-    wanted = planned((0, 60)).reservations(LICENCES)
+    wanted = planned((0, 60)).reservations(LICENSES)
     name = "openqse_emu0_1800000000"
-    right = Reservation(name, LICENCES, NOW + 5, NOW + 60)  # made a little late
+    right = Reservation(name, LICENSES, NOW + 5, NOW + 60)  # made a little late
     others = {
-        n: Reservation(n, LICENCES, NOW, None)
+        n: Reservation(n, LICENSES, NOW, None)
         for n in ("openqse_emu_1800000000", "openqse_emu0_1_1800000000", "maintenance", "openqse_")
     }
     assert differences("emu0", wanted, others | {name: right}) == ([], [])
     assert differences("emu0", {}, others | {name: right}) == ([name], [])
     for wrong in (
         Reservation(name, {"qpu_emu0": 3}, NOW, NOW + 60),  # the site file has more slots now
-        Reservation(name, LICENCES, NOW, NOW + 61),
-        Reservation(name, LICENCES, NOW, None),
+        Reservation(name, LICENSES, NOW, NOW + 61),
+        Reservation(name, LICENSES, NOW, None),
     ):
         assert differences("emu0", wanted, {name: wrong}) == ([name], [wanted[name]])

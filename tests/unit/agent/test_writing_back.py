@@ -9,7 +9,7 @@ from stack import Stack, eventually
 
 import openqse
 from openqse.errors import SlurmError
-from openqse_agent.qpu.accounting import Accounting
+from openqse_agent.qpu.charges.writeback import Accounting
 from openqse_agent.qpu.journal import Charge, Journal
 from openqse_agent.qpu.leases import Lease, Mode, State
 from openqse_agent.slurm.client import QPUUse

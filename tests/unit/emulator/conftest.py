@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import DTypeLike, NDArray
 
 from openqse_emulator import profile
-from openqse_emulator.device import Emulator, create
+from openqse_emulator.device import Emulator, make
 from openqse_emulator.profile import Engine
 from openqse_emulator.statevector import execute
 
@@ -36,7 +36,7 @@ def filled_memory() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
     """Computes state vectors with two threads, of programs that are Clifford as well."""
-    create().close()  # the kernels are compiled now, in no test's time
+    make().close()  # the kernels are compiled now, in no test's time
     engine = Engine(method="statevector", threads=2)
     made = Emulator(replace(profile.load("superconducting"), engine=engine))
     yield made
@@ -46,7 +46,7 @@ def emulator() -> Iterator[Emulator]:
 @pytest.fixture(scope="session")
 def automatic() -> Iterator[Emulator]:
     """Chooses a method for each program."""
-    made = create("superconducting")
+    made = make("superconducting")
     yield made
     made.close()
 

@@ -21,7 +21,7 @@ from openqse.program.circuit import FORMAT, FORMAT_1, Circuit
 from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
 from openqse_emulator import kept, profile, warm
-from openqse_emulator.device import Emulator, create
+from openqse_emulator.device import Emulator, make
 from openqse_emulator.profile import Engine
 from openqse_emulator.statevector import execute
 
@@ -328,28 +328,29 @@ def test_chosen_method_gives_what_the_state_vector_gives(
 
 
 def test_capabilities_are_the_profiles() -> None:
-    offered = create("trapped_ion").capabilities
+    offered = make("trapped_ion").capabilities
     assert (offered.num_qubits, offered.max_shots) == (12, 10_000)
     assert offered.formats == (FORMAT, FORMAT_1)
     assert offered.coupling is None
     assert offered.dynamic_circuits
     assert offered.expectation
-    assert not offered.logical
-    assert offered.timing["two_qubit"] == pytest.approx(200e-6)
+    assert offered.seeds
+    assert offered.slices
     assert contract.Capabilities.from_wire(offered.to_wire()) == offered
 
 
 def test_calibration_names_the_figures() -> None:
-    ids = {name: create(name).calibration().id for name in profile.names()}
+    ids = {name: make(name).calibration().id for name in profile.names()}
     assert len(set(ids.values())) == len(ids)
-    assert create("trapped_ion").calibration().id == ids["trapped_ion"]
+    assert make("trapped_ion").calibration().id == ids["trapped_ion"]
 
 
 def test_closed_device_is_offline() -> None:
-    emulator = create()
-    assert emulator.status().online
+    emulator = make()
+    assert emulator.status().ready
     emulator.close()
-    assert emulator.status() == contract.DeviceStatus(False, "closed")
+    status = emulator.status()
+    assert (status.ready, status.reason) == (False, "closed")
 
 
 def test_installed_device_is_found_by_its_name() -> None:

@@ -45,7 +45,7 @@ def in_slices(emulator: Emulator, prepared: Prepared, work: Work, pieces: float)
     sets = len(work.parameters)
     time = emulator.estimate(prepared, work.shots, sets, work.observable)
     for part in device.slices(work, time, max(1, int(time / pieces))):
-        join.add(device.execute(emulator, prepared, part, never))
+        join.add(device.perform(emulator, prepared, part, never))
     assert join.done
     return join.outcome()
 
@@ -68,7 +68,7 @@ def test_any_slicing_gives_the_samples_of_the_whole(
 ) -> None:
     emulator, prepared = opened(name)
     work = asked(prepared.circuit, sets, shots)
-    whole = device.execute(emulator, prepared, work, never)
+    whole = device.perform(emulator, prepared, work, never)
     assert_same(in_slices(emulator, prepared, work, pieces), whole)
 
 
@@ -91,12 +91,12 @@ def test_slices_of_an_expectation_are_the_whole(method: str) -> None:
     observable = PauliSum.from_terms({"Z0": 1.0, "X1 Y2": 0.5}, 5)
     prepared = emulator.prepare(circuit)
     work = asked(circuit, 7, 0, observable)
-    whole = device.execute(emulator, prepared, work, never)
+    whole = device.perform(emulator, prepared, work, never)
     for pieces in (2, 3.5, 7, 100):
         assert_same(in_slices(emulator, prepared, work, pieces), whole)
-    assert_same(device.execute(emulator, prepared, work, never), whole)
+    assert_same(device.perform(emulator, prepared, work, never), whole)
     if method == "trajectories":
-        other = device.execute(emulator, prepared, replace(work, seed=43), never)
+        other = device.perform(emulator, prepared, replace(work, seed=43), never)
         assert (other.data.values != whole.data.values).any()  # type: ignore[union-attr]
 
 
@@ -107,7 +107,7 @@ def test_slices_are_computed_by_the_engine_of_the_whole() -> None:
     prepared = emulator.prepare(circuit)
     assert emulator.run(prepared, np.zeros((1, 0)), 1, 1, never).method.startswith("traj")
     work = asked(circuit, 1, 1000)
-    whole = device.execute(emulator, prepared, work, never)
+    whole = device.perform(emulator, prepared, work, never)
     assert whole.data.method.startswith("density")
     assert_same(in_slices(emulator, prepared, work, 40), whole)
 
@@ -124,7 +124,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_slices_that_nothing_is_computed_ahead_for_give_the_same(name: str) -> None:
     emulator, prepared = opened(name)
     work = asked(prepared.circuit, 2, SHOTS)
-    whole = device.execute(emulator, prepared, work, never)
+    whole = device.perform(emulator, prepared, work, never)
     assert_same(in_slices(emulator, prepared, work, 40), whole)
 
 
@@ -149,13 +149,28 @@ def test_interrupted_run_ahead_leaves_what_is_left() -> None:
     assert sorted(row for _, row in sampled) == list(range(100))
 
 
+def test_slices_of_runs_of_different_length_are_told_apart() -> None:
+    """The same program with the same seed: what is kept for one run has no room for the other."""
+    emulator, prepared = opened("trajectories")
+    sets = asked(prepared.circuit, 1, 1).parameters
+
+    def sliced(first: int, count: int, of_shots: int) -> np.ndarray:
+        where = {"first_shot": first, "of_shots": of_shots}
+        return emulator.run(prepared, sets, count, 5, never, **where).memory[0]
+
+    whole = emulator.run(prepared, sets, 20, 5, never).memory[0]
+    np.testing.assert_array_equal(sliced(0, 3, 9), whole[:3])
+    np.testing.assert_array_equal(sliced(8, 12, 20), whole[8:])
+    np.testing.assert_array_equal(sliced(3, 6, 9), whole[3:9])
+
+
 def test_slice_that_is_stopped_ends() -> None:
     emulator, prepared = opened("trajectories")
     part = replace(asked(prepared.circuit, 1, 10), of_shots=SHOTS)
     with pytest.raises(TaskCancelled):
-        device.execute(emulator, prepared, part, lambda: True)
-    again = device.execute(emulator, prepared, part, never)
-    whole = device.execute(emulator, prepared, replace(part, shots=SHOTS), never)
+        device.perform(emulator, prepared, part, lambda: True)
+    again = device.perform(emulator, prepared, part, never)
+    whole = device.perform(emulator, prepared, replace(part, shots=SHOTS), never)
     np.testing.assert_array_equal(again.data.memory, whole.data.memory[:, :10])  # type: ignore[union-attr]
 
 
@@ -165,7 +180,7 @@ def test_shots_of_a_task_are_kept_no_longer_than_its_slices() -> None:
     work = asked(prepared.circuit, 1, SHOTS)
     parts = list(device.slices(work, 10, 1))
     for part in parts[:-1]:
-        device.execute(emulator, prepared, part, never)
+        device.perform(emulator, prepared, part, never)
         assert emulator._kept.nbytes > 0
-    device.execute(emulator, prepared, parts[-1], never)
+    device.perform(emulator, prepared, parts[-1], never)
     assert emulator._kept.nbytes == 0

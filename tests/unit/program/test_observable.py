@@ -75,3 +75,11 @@ _ANYTHING = st.one_of(
 def test_anything_else_from_the_wire_is_a_program_error(body: dict[str, object]) -> None:
     with suppress(ProgramError):
         PauliSum.from_wire(body)
+
+
+def test_complex_coefficients_are_taken_where_they_are_real() -> None:
+    assert PauliSum.from_terms({"X0": 1 + 0j}, 1).coefficients.tolist() == [1.0]
+    assert PauliSum(np.array([2 + 0j]), np.array([[3]])).coefficients.dtype == np.float64
+    for wrong, reason in ((1j, "complex"), ("x", "not a number"), ([1, [2]], "not a number")):
+        with pytest.raises(ArgumentError, match=reason):
+            PauliSum.from_terms({"X0": wrong}, 1)  # type: ignore[dict-item]

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from qiskit.quantum_info import Operator
 
 from openqse.errors import LimitExceeded, NotSupported, OpenQSEError, ProgramError
-from openqse.program import openqasm
 from openqse.program.circuit import Circuit
-from openqse.program.openqasm import loads
+from openqse.program.openqasm import limits, loads
+from openqse.program.openqasm.library import QELIB1, STDGATES
 
 from . import reference as ref
 from .reference import controlled, on, phase, rotation, same_up_to_phase, unitaries, unitary
@@ -108,7 +108,7 @@ def std(body: str, qubits: int = 3) -> Circuit:
          ["x 0>1", "x 0>2", "x 1>2"]),
         ("for int i in [0:1] { const int k = 2 - i; x q[k]; }", ["x 2", "x 1"]),
         ("{ let a = q[1]; x a; } let a = q[0]; x a;", ["x 1", "x 0"]),
-        ("for int i in [0:1] { bit b; }", NotSupported),
+        ("for int i in [0:0] { bit b; }", []),
         # Phases.
         ("gphase(1); x q[0]; gphase(0.5);", ["x 0", "gphase(1.5)"]),
         ("gphase(1); gphase(-1);", []),
@@ -134,12 +134,8 @@ def std(body: str, qubits: int = 3) -> Circuit:
         ("gate g a { s a; t a; } inv @ g q[0];", ["tdg 0", "sdg 0"]),
     ],
 )  # fmt: skip
-def test_program_gives_operations(body: str, expected: list[str] | type[OpenQSEError]) -> None:
-    if isinstance(expected, list):
-        assert steps(std(body)) == expected
-    else:
-        with pytest.raises(expected):
-            std(body)
+def test_program_gives_operations(body: str, expected: list[str]) -> None:
+    assert steps(std(body)) == expected
 
 
 @pytest.mark.parametrize(
@@ -246,7 +242,7 @@ def call(name: str, angles: tuple[float, ...], qubits: int, prefix: str = "") ->
 
 
 def test_every_gate_of_stdgates_is_in_the_table() -> None:
-    assert set(STANDARD) == set(openqasm._STDGATES)
+    assert set(STANDARD) == set(STDGATES)
 
 
 @pytest.mark.parametrize("name", STANDARD)
@@ -283,7 +279,7 @@ def test_standard_gates_are_what_the_text_of_the_library_says() -> None:
 
 
 def size(name: str) -> int:
-    return openqasm._STDGATES[name].qubits
+    return STDGATES[name].qubits
 
 
 QELIB_TEXT = without((LIBRARY / "qelib1.inc").read_text())
@@ -291,22 +287,22 @@ QELIB_TEXT = without((LIBRARY / "qelib1.inc").read_text())
 
 def test_qelib1_gates_are_what_the_text_of_the_library_says() -> None:
     body = "qreg q[5];\n"
-    for name, gate in openqasm._QELIB1.items():
+    for name, gate in QELIB1.items():
         angles = (1,) if name == "u0" else (A, B, C, D)[: gate.angles]  # whole times in u0 alone
         body += f"{call(name, angles, gate.qubits)}\nbarrier q;\n"
     ours = unitaries(loads(QELIB + body))
     defined = unitaries(loads(f"OPENQASM 2.0;\n{QELIB_TEXT}{body}"))
-    for name, a, b in zip([*openqasm._QELIB1, "nothing"], ours, defined, strict=True):
+    for name, a, b in zip([*QELIB1, "nothing"], ours, defined, strict=True):
         assert same_up_to_phase(a, b), name
     # Qiskit's own gates once more, each apart for its phase.
-    for name, a, line in zip(openqasm._QELIB1, ours, body.split("\n")[1::2], strict=False):
+    for name, a, line in zip(QELIB1, ours, body.split("\n")[1::2], strict=False):
         theirs = Operator(from_qasm2(f"{QELIB}qreg q[5];\n{line}")).data
         assert same_up_to_phase(a, theirs), name
 
 
 def test_every_gate_of_qelib1_is_known() -> None:
     names = {line.split()[0].split("(")[0] for line in QELIB_TEXT.replace("gate ", "").splitlines()}
-    assert names == set(openqasm._QELIB1)
+    assert names == set(QELIB1)
 
 
 def test_u_has_the_phase_of_each_version() -> None:
@@ -373,7 +369,7 @@ def test_fractional_powers_are_principal(
         "gate merged a, b { ctrl @ h a, b; ctrl @ U(1, 2, 3) a, b; ctrl @ gphase(0.5) a; }\n"
         "gate phases a { gphase(3); gphase(2); }\n"
     )
-    n = {"merged": 2, "phases": 1, "U": 1}.get(name) or openqasm._STDGATES[name].qubits
+    n = {"merged": 2, "phases": 1, "U": 1}.get(name) or STDGATES[name].qubits
     plain = unitary(std(definitions + call(name, angles, n), n))
     value = 1 / 3 if "/" in exponent else float(exponent)
     found = unitary(std(definitions + call(name, angles, n, f"pow({exponent}) @ "), n))
@@ -415,7 +411,6 @@ def test_a_gate_of_later_versions_of_qelib1_may_be_defined_before_it_is_used() -
         "gate f a,b { swap a,b; } " + mine,
         "gate swap a,b { } " + mine,
         "gate h a { }",
-        "qreg swap[2];",
     ):
         with pytest.raises(ProgramError, match="already declared"):
             loads(QELIB + refused)
@@ -471,72 +466,52 @@ HEAD = STD + "qubit[3] q;\nbit[2] c;\n"  # four lines, so that the program under
 @pytest.mark.parametrize(
     ("body", "construct"),
     [
-        ("if (c[0]) { x q[0]; }", "if"),
-        ("while (true) { x q[0]; }", "while"),
-        ("switch (1) { case 1 { x q[0]; } }", "switch"),
-        ("for int i in [0:1] { break; }", "break"),
-        ("for int i in [0:1] { continue; }", "continue"),
-        ("end;", "end"),
-        ("def f(int a) -> int { return a; }", "def"),
-        ("extern f(int) -> int;", "extern"),
+        ("extern f(int) -> int; int n = f(3);", "f"),
         ('defcalgrammar "openpulse";', "defcalgrammar"),
         ("defcal g q { }", "defcal"),
-        ("cal { }", "cal"),
-        ("delay[10ns] q[0];", "delay"),
-        ("box { x q[0]; }", "box"),
-        ("pragma something", "pragma"),
-        ("#pragma something", "pragma"),
-        ("@hint x\nx q[0];", "@hint"),
-        ("int n = 3;", "int"),
-        ("float n;", "float"),
-        ("array[int, 2] n;", "array"),
-        ("duration d = 3ns;", "duration"),
-        ("c[0] = 1;", "assignment"),
-        ("measure q[0];", "measure"),
-        ("sin(1);", "expression"),
-        ('bit[2] d = "00";', "bit"),
-        ("output bit d;", "output"),
-        ("input int n;", "input"),
-        ("input array[float, 2, 2] w;", "input"),
-        ("const bool b = true;", "BooleanLiteral"),
-        ("const bit b = 1;", "bit"),
-        ("const complex[float] z = 1;", "complex"),
+        ("cal { anything }", "cal"),
+        ("delay[10dt] q[0];", "dt"),
+        ("stretch gap; box[1us] { delay[gap] q[0]; }", "gap"),
+        ("duration d = durationof({ x q[0]; });", "durationof"),
+        ("#pragma braket result state_vector", "pragma braket result"),
+        ("output float d;", "output"),
+        ("output array[int, 2] d;", "output"),
+        ("input complex z;", "input"),
+        ("input duration z;", "input"),
         ('include "other.inc";', "include"),
-        ('include "qelib1.inc";', "include"),
-        ("for bit b in c { x q[0]; }", "for"),
-        ("input float w; rx(w * w) q[0];", "*"),
-        ("input float w; rx(1 / w) q[0];", "/"),
-        ("input float w; rx(w ** 2) q[0];", "**"),
-        ("input float w; rx(sin(w)) q[0];", "sin"),
-        ("input float w; pow(w) @ x q[0];", "pow"),
-        ("input float w; pow(0.5) @ rx(w) q[0];", "pow"),
-        ("gate g a, b { h a; cx a, b; } pow(0.5) @ g q[0], q[1];", "pow"),
-        ("gate g a, b { h a; h b; } pow(0.5) @ g q[0], q[1];", "pow"),
         ("const int[65] n = 1;", "int"),
+        ("float[80] n;", "float"),
         ("x[10ns] q[0];", "x"),
-        ("rx(1 < 2) q[0];", "<"),
+        ("c[0] = measure q[0]; complex w; if (c[0]) { w = 1im; }", "complex"),
+        ("bit[70] d; d[0:2] = measure q; if (d < 3) { x q[0]; }", "bit"),
+        ("int n; c = measure q[0:1]; if (c[0]) { n = 1; } qubit[n] r;", None),
         ("x $0;", None),
     ],
 )
-def test_what_is_not_supported_yet_is_refused_by_line(body: str, construct: str | None) -> None:
+def test_what_is_not_supported_is_refused_by_line(body: str, construct: str | None) -> None:
     with pytest.raises(NotSupported) as caught:
         loads(HEAD + body, "bell.qasm")
-    if construct is None:  # physical qubits beside declared ones: the declaration is named
-        assert caught.value.details == {"line": 3, "construct": "qubit"}
+    details = caught.value.details
+    assert details["file"] == "bell.qasm"
+    if body == "x $0;":  # physical qubits beside declared ones: the declaration is named
+        assert (details["line"], details["construct"]) == (3, "qubit")
         return
-    assert caught.value.details == {"line": 5, "construct": construct}
-    assert caught.value.message.startswith("bell.qasm:5: ")
-    assert caught.value.message.endswith("are not supported yet")
+    assert details["line"] == 5
+    assert details["construct"] == (construct or "expression")
+    assert caught.value.message.startswith(f"bell.qasm:5:{details['column']}: ")
+    assert caught.value.message.endswith("are not supported")
     assert caught.value.remedy
 
 
 def test_the_message_names_the_place() -> None:
     with pytest.raises(NotSupported) as caught:
-        loads(STD + "qubit q;\nbit c;\n\n\nif (c) x q;", "bell.qasm")
+        loads(STD + "qubit q;\nbit c;\n\n\n  x[3ns] q;", "bell.qasm")
     assert str(caught.value) == (
-        "client: bell.qasm:7: 'if' statements are not supported yet. "
-        "Decide after the run, from the measured bits"
+        "client: bell.qasm:7:3: durations of gates are not supported. "
+        "Leave the gate's time to the device"
     )
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(
@@ -547,7 +522,7 @@ def test_the_message_names_the_place() -> None:
         ("x r[0];", "'r' is not declared"),
         ("rx(a) q[0];", "'a' is not declared"),
         ("rx(q) q[0];", "'q' is not a number"),
-        ("rx(q[0]) q[0];", "only an element of an input array"),
+        ("rx(q[0]) q[0];", "'q' is not a number"),
         ("rx(f(1)) q[0];", "function 'f' is not known"),
         ("q q[0];", "'q' is not a gate"),
         ("x h;", "'h' is neither qubits nor bits"),
@@ -556,15 +531,15 @@ def test_the_message_names_the_place() -> None:
         ("qubit q;", "'q' is already declared"),
         ("bit c;", "'c' is already declared"),
         ("gate h a { }", "'h' is already declared"),
-        ("gate U(a, b, d) q { }", "'U' is already declared"),
+        ("gate U(a, b, d) q { }", "'U' is already declared: U is a gate of the language"),
         ("let q = q;", "'q' is already declared"),
-        ("const int x = 1;", "'x' is already declared"),
+        ("const int x = 1;", "'x' is already declared: x is a gate of stdgates.inc"),
         ("input float p;", "'p' is already declared"),
         ('include "stdgates.inc";', "already included"),
         ("{ const int n = 1; } rx(n) q[0];", "'n' is not declared"),
         ("for int i in [0:1] { } x q[i];", "'i' is not declared"),
         # Numbers of things.
-        ("rx q[0];", "takes 1 angles, not 0"),
+        ("rx q[0];", "takes 1 angle, not 0"),
         ("x(1) q[0];", "takes 0 angles, not 1"),
         ("cx q[0];", "takes 2 qubits here, not 1"),
         ("ctrl @ x q[0];", "takes 2 qubits here, not 1"),
@@ -572,7 +547,7 @@ def test_the_message_names_the_place() -> None:
         ("rx(sin(1, 2)) q[0];", "does not take 2 arguments"),
         ("cx q, q[0:1];", "registers of sizes 2 and 3"),
         ("c = measure q;", "3 qubits cannot be measured into 2 bits"),
-        ("bit d = measure q;", "3 qubits cannot be measured into 1 bits"),
+        ("bit d = measure q;", "3 qubits cannot be measured into 1 bit"),
         ("ctrl(0) @ x q[0];", "give a positive number"),
         ("ctrl(0.5) @ x q[0], q[1];", "constant whole number"),
         ("qubit[0] r;", "cannot have 0 elements"),
@@ -609,8 +584,8 @@ def test_the_message_names_the_place() -> None:
         ("gate g a { x a[0]; }", "is a single qubit"),
         ("gate g a, a { }", "uses a name twice"),
         ("gate g(a) a { }", "uses a name twice"),
-        ("gate g a { reset a; }", "cannot read the statement"),
-        ("gate g a { let b = a; }", "can only apply gates"),
+        ("gate g a { reset a; }", "can only apply gates"),
+        ("gate g a { int b; }", "can only apply gates"),
         # Values.
         ("rx(1 / 0) q[0];", "'/' fails"),
         ("rx(1.0 / 0) q[0];", "'/' fails"),
@@ -623,7 +598,7 @@ def test_the_message_names_the_place() -> None:
         ("rx(9 ** 99) q[0];", "fails: the power"),
         ("rx(1 << 99) q[0];", "'<<' fails"),
         ("rx(99999999999999999999) q[0];", "does not fit in 64 bits"),
-        (f"rx({'9' * 5000}) q[0];", "cannot read the statement"),
+        (f"rx({'9' * 5000}) q[0];", "does not fit in 64 bits"),
         ("const int n = 1.5;", "not a constant whole number"),
         ("const uint n = -1;", "does not fit in uint[64]"),
         ("const int[3] n = 4;", "does not fit in int[3]"),
@@ -642,15 +617,17 @@ def test_the_message_names_the_place() -> None:
         ("OPENQASM 3.0;", "syntax error at 'OPENQASM'"),
         ("const array[int, 2] a = {1, 2};", "syntax error at 'array'"),
         ("/* never closed", "syntax error"),
-        ("break;", "cannot read the statement: 'break' statement outside loop"),
+        ("break;", "'break' stands outside of a loop"),
+        ("return;", "'return' stands outside of a subroutine"),
     ],
 )
 def test_what_is_wrong_is_refused_by_line(body: str, message: str) -> None:
     with pytest.raises(ProgramError) as caught:
         loads(HEAD + body, "bell.qasm")
     assert message in caught.value.message
-    assert caught.value.message.startswith("bell.qasm:5: ")
+    assert caught.value.message.startswith("bell.qasm:5:")
     assert caught.value.details["line"] == 5
+    assert caught.value.details["column"] >= 1
     assert caught.value.details["construct"]
     assert caught.value.remedy
 
@@ -660,9 +637,8 @@ def test_what_is_wrong_is_refused_by_line(body: str, message: str) -> None:
     [
         ("", 1, "declares no qubits"),
         ("// nothing", 1, "declares no qubits"),
-        ("OPENQASM 3;\nqubit q;\nh q;", 3, "gate 'h' is not defined"),
+        ("OPENQASM 3;\nqubit q;\nsx q;", 3, "gate 'sx' is not defined"),
         ("OPENQASM 2;\nqreg q[1];\nctrl @ U(0,0,0) q[0];", 3, "not part of OpenQASM 2"),
-        ("OPENQASM 2;\nqreg q[1];\ngphase(1);", 3, "not part of OpenQASM 2"),
         ("qubit q;\nU(1,\n2,\nfoo) q;", 4, "'foo' is not declared"),
         ("gate g a {\n\n  U(1,2,3) b;\n}", 3, "'b' is not declared"),
         ("gate g $0 { }", 1, "syntax error"),
@@ -679,7 +655,7 @@ def test_errors_of_whole_programs(source: str, line: int, message: str) -> None:
 
 def test_a_missing_include_is_what_the_remedy_says() -> None:
     with pytest.raises(ProgramError) as caught:
-        loads("qubit q; h q;")
+        loads("qubit q; sx q;")
     assert caught.value.remedy == 'Add the line: include "stdgates.inc";'
     with pytest.raises(ProgramError) as caught:
         loads("OPENQASM 2.0; qreg q[2]; cu3(1,2,3) q[0],q[1];")
@@ -689,8 +665,7 @@ def test_a_missing_include_is_what_the_remedy_says() -> None:
 @pytest.mark.parametrize(
     ("source", "line", "construct"),
     [
-        (QELIB + "qreg q[1];\nopaque g(a) x;", 4, "opaque"),
-        (QELIB + "qreg q[1]; creg c[1];\nif(c==1) x q[0];", 4, "if"),
+        (QELIB + "qreg q[1];\nopaque g(a) x;\ng(1) q[0];", 5, "g"),
         ('OPENQASM 2.0;\ninclude "stdgates.inc";', 2, "include"),
         ("OPENQASM 4.0;\nqubit q;", 1, "OPENQASM"),
         ("\n\nOPENQASM 2.1;", 3, "OPENQASM"),
@@ -699,8 +674,9 @@ def test_a_missing_include_is_what_the_remedy_says() -> None:
 def test_unread_parts_of_other_versions(source: str, line: int, construct: str) -> None:
     with pytest.raises(NotSupported) as caught:
         loads(source)
-    assert caught.value.details == {"line": line, "construct": construct}
-    assert f":{line}: " in caught.value.message
+    assert caught.value.details["line"] == line
+    assert caught.value.details["construct"] == construct
+    assert f":{line}:" in caught.value.message
 
 
 # --- limits --------------------------------------------------------------------------------------
@@ -717,26 +693,27 @@ DOUBLING = "gate g0 a { %s }\n" + "".join(
         ("for int i in [0:18446744073709551615] { x q[0]; }", "MAX_EXPANSION"),
         ("for int i in [0:9999] { for int j in [0:9999] { } }", "MAX_EXPANSION"),
         ("for int i in [0:9999] { for int j in [0:9999] { x q[0]; } }", "MAX_OPERATIONS"),
-        ("pow(2 ** 60) @ h q[0];", "MAX_EXPANSION"),
-        (DOUBLING % "h a;" + "g59 q[0];", "MAX_EXPANSION"),
-        (DOUBLING % "" + "g59 q[0];", "MAX_EXPANSION"),
+        ("gate g a { h a; t a; } pow(2 ** 60) @ g q[0];", "MAX_EXPANSION"),
+        (DOUBLING % "h a;" + "g59 q[0];", "MAX_OPERATIONS"),
         ("gate g a { for int i in [0:30000] { gphase(1); } } g q[0];", "MAX_OPERATIONS"),
         ("qubit[100000000] r;", "MAX_REGISTER"),
         ("bit[2 ** 40] r;", "MAX_REGISTER"),
-        ("input array[float, 2 ** 40] w;", "MAX_REGISTER"),
+        ("input array[float, 2 ** 40] w;", "MAX_ARRAY"),
         ("qubit[10000000] r; h r;", "MAX_OPERATIONS"),
         ("qubit[10000000] r; for int i in [0:9] { barrier r; }", "MAX_EXPANSION"),
         ("qubit[10000000] r; let s = r[0:9999998]; let t = s[1:9999998];", "MAX_EXPANSION"),
         ("ctrl(1000000000) @ x q[0];", "controls"),
         ("rx(" + "(" * 3000 + "1" + ")" * 3000 + ") q[0];", "nesting"),
         ("{" * 3000 + "}" * 3000, "nesting"),
-        ("rx(1" + "+1" * 3000 + ") q[0];", "nesting"),
+        ("rx(" + "-" * 3000 + "1) q[0];", "nesting"),
+        ("rx(1" + "**1" * 3000 + ") q[0];", "nesting"),
+        ("def f(int n) -> int { return f(n + 1); } int m = f(0);", "nesting"),
     ],
 )
 def test_limits(source: str, limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openqasm, "MAX_OPERATIONS", 20_000)
+    monkeypatch.setattr(limits, "MAX_OPERATIONS", 20_000)
     if limit == "MAX_EXPANSION":
-        monkeypatch.setattr(openqasm, "MAX_EXPANSION", 200_000)
+        monkeypatch.setattr(limits, "MAX_EXPANSION", 200_000)
     with pytest.raises(LimitExceeded) as caught:
         loads(HEAD + source)
     assert caught.value.details["limit"] == limit
@@ -747,12 +724,13 @@ def test_physical_qubits_are_limited() -> None:
     for qubit in ("$16777216", "$" + "9" * 6000):
         with pytest.raises(LimitExceeded) as caught:
             loads(f"\nU(0,0,0) {qubit};")
-        assert caught.value.details == {"limit": "MAX_REGISTER", "line": 2}
+        assert caught.value.details["limit"] == "MAX_REGISTER"
+        assert (caught.value.details["line"], caught.value.details["column"]) == (2, 10)
 
 
 def test_size_of_the_source_is_limited() -> None:
     with pytest.raises(LimitExceeded) as caught:
-        loads(" " * (openqasm.MAX_SOURCE + 1))
+        loads(" " * (limits.MAX_SOURCE + 1))
     assert caught.value.details["limit"] == "MAX_SOURCE"
 
 

@@ -13,7 +13,7 @@ from openqse_simulator.scenarios import SCENARIOS, exclusive
 from openqse_simulator.site import simulate
 from openqse_simulator.traces import Job, Session, Site, Trace
 
-SLICE = Settings(slice=1.0, lead=0.0, memory=0.0)
+SLICE = Settings(slice=1.0, interactive_credit=0.0, idle_credit=0.0)
 
 
 def session(
@@ -99,7 +99,7 @@ def test_an_interactive_task_goes_first_within_its_lead() -> None:
     many = session(*[1] * 30, window=30)
     quick = session(0.1, think=5.5, interactive=True)
     trace = site(job("a", many), job("b", many), job("c", many), job("d", quick))
-    led = simulate(trace, "fair", Settings(slice=1.0, lead=2.0, memory=0.0))
+    led = simulate(trace, "fair", Settings(slice=1.0, interactive_credit=2.0, idle_credit=0.0))
     assert led.interactive_wait_slices_p99 == 1
     assert simulate(trace, "fifo", SLICE).interactive_wait_slices_p99 == 85
 

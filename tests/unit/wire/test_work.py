@@ -15,9 +15,10 @@ from hypothesis.extra import numpy as arrays
 from openqse.device import Expectations, Outcome, Samples, Work
 from openqse.errors import OpenQSEError, ProgramError, ProtocolError
 from openqse.program.observable import PauliSum
+from openqse.program.program import Output, Program
 from openqse.wire.frames import decode_body, encode
 from openqse.wire.messages import Kind, header
-from openqse.wire.tasks import decode_outcome, decode_work, encode_outcome, encode_work
+from openqse.wire.tasks import TaskRequest, decode_outcome, decode_task, encode_outcome, encode_task
 
 checked = settings(max_examples=60, deadline=None)
 
@@ -42,8 +43,31 @@ works = st.builds(
 ) | st.builds(Work, hashes, parameters, seed=seeds, observable=observables())
 
 
-def read_work(frames: list[bytes]) -> tuple[Work, bytes | None]:
-    return decode_work(decode_body(frames), frames[2:])
+PROGRAM = Program("a.format.1", b"program", ("a", "b"), (Output("c", 3), Output("flag", 1)))
+programs = st.none() | st.builds(
+    Program,
+    st.sampled_from(["openqse.circuit.2", "qir"]),
+    st.binary(max_size=20),
+    st.lists(st.text(max_size=5), max_size=3, unique=True).map(tuple),
+    st.lists(
+        st.builds(Output, st.text(max_size=5), st.integers(1, 99)),
+        max_size=3,
+        unique_by=lambda output: output.name,
+    ).map(tuple),
+)
+scalars = st.text(max_size=9) | st.integers(-9, 9) | finite | st.booleans()
+options = st.dictionaries(st.text(max_size=5), scalars, max_size=3)
+acknowledgements = st.lists(st.integers(0, 2**64 - 1), max_size=3)
+requests = st.builds(
+    TaskRequest, works, programs, st.integers(0, 2**31 - 1), acknowledgements, options
+)
+
+
+def read_task(frames: list[bytes]) -> TaskRequest:
+    """A task, of the kind that fits what it asks for."""
+    body = decode_body(frames)
+    kind = Kind.EXPECTATION if "observable" in body else Kind.RUN
+    return decode_task(kind, body, frames[2:])
 
 
 def framed(body: dict[str, Any], *buffers: bytes) -> list[bytes]:
@@ -51,18 +75,31 @@ def framed(body: dict[str, Any], *buffers: bytes) -> list[bytes]:
 
 
 @checked
-@given(works, st.none() | st.binary(max_size=20))
-def test_work_is_read_as_it_was_written(work: Work, program: bytes | None) -> None:
-    read, attached = read_work(framed(*_flat(encode_work(work, program))))
-    assert attached == program
-    assert (read.program, read.shots, read.seed) == (work.program, work.shots, work.seed)
-    np.testing.assert_array_equal(read.parameters, work.parameters, strict=True)
-    if work.observable is None:
+@given(requests)
+def test_a_task_is_read_as_it_was_written(sent: TaskRequest) -> None:
+    read = read_task(framed(*_flat(encode_task(sent))))
+    assert read.kind == sent.kind
+    assert (read.process, list(read.acknowledged)) == (sent.process, list(sent.acknowledged))
+    assert read.options == sent.options
+    assert_same_program(read.program, sent.program)
+    assert_same_work(read.work, sent.work)
+
+
+def assert_same_program(read: Program | None, sent: Program | None) -> None:
+    assert read == sent
+    if read is not None and sent is not None:
+        assert (read.parameters, read.outputs) == (sent.parameters, sent.outputs)
+
+
+def assert_same_work(read: Work, sent: Work) -> None:
+    assert (read.program, read.shots, read.seed) == (sent.program, sent.shots, sent.seed)
+    np.testing.assert_array_equal(read.parameters, sent.parameters, strict=True)
+    if sent.observable is None:
         assert read.observable is None
     else:
         assert read.observable is not None
-        np.testing.assert_array_equal(read.observable.coefficients, work.observable.coefficients)
-        np.testing.assert_array_equal(read.observable.paulis, work.observable.paulis)
+        np.testing.assert_array_equal(read.observable.coefficients, sent.observable.coefficients)
+        np.testing.assert_array_equal(read.observable.paulis, sent.observable.paulis)
 
 
 def _flat(message: tuple[dict[str, Any], list[Any]]) -> tuple[Any, ...]:
@@ -76,17 +113,19 @@ def _flat(message: tuple[dict[str, Any], list[Any]]) -> tuple[Any, ...]:
     st.integers(1, 3),
     st.integers(0, 2**63 - 1),
     st.text(),
-    st.text(),
+    st.dictionaries(
+        st.text(), st.text() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False)
+    ),
 )
 def test_samples_are_read_as_they_were_written(
-    k: int, shots: int, width: int, qpu_ns: int, calibration: str, method: str
+    k: int, shots: int, width: int, qpu_ns: int, calibration: str, metadata: dict[str, Any]
 ) -> None:
     memory = np.arange(k * shots * width, dtype=np.uint8).reshape(k, shots, width)
-    sent = Outcome(Samples(memory, qpu_ns, method), calibration)
+    sent = Outcome(Samples(memory, qpu_ns, metadata), calibration)
     received = decode_outcome(encode(header(Kind.RESULT), *encode_outcome(sent)))
     assert isinstance(received.data, Samples)
     assert (received.data.qpu_time_ns, received.calibration) == (qpu_ns, calibration)
-    assert received.data.method == method
+    assert received.data.metadata == metadata
     np.testing.assert_array_equal(received.data.memory, memory, strict=True)
 
 
@@ -99,16 +138,16 @@ def test_results_small_and_large_and_strided_are_read_as_they_were_written(size:
     np.testing.assert_array_equal(received.data.values, values, strict=True)
 
 
-@pytest.mark.parametrize("program", [None, b"program"])
-def test_many_parameters_are_read_as_they_were_written(program: bytes | None) -> None:
+@pytest.mark.parametrize("program", [None, PROGRAM])
+def test_many_parameters_are_read_as_they_were_written(program: Program | None) -> None:
     work = Work(bytes(32), np.arange(6000.0).reshape(2000, 3), shots=1)
-    body, buffers = encode_work(work, program)
-    read, attached = read_work(framed(body, *buffers))
-    assert attached == program
-    np.testing.assert_array_equal(read.parameters, work.parameters, strict=True)
+    body, buffers = encode_task(TaskRequest(work, program))
+    read = read_task(framed(body, *buffers))
+    assert_same_program(read.program, program)
+    np.testing.assert_array_equal(read.work.parameters, work.parameters, strict=True)
     for odd in (buffers[:-1], [*buffers, b"more"]):
         with pytest.raises(ProtocolError):
-            read_work(framed(body, *odd))
+            read_task(framed(body, *odd))
 
 
 def good() -> dict[str, Any]:
@@ -161,9 +200,64 @@ OBSERVABLE = PauliSum.from_terms({"Z0": 1.0}, 1).to_wire()
     ids=str,
 )
 def test_malformed_work_is_refused(changed: dict[str, Any]) -> None:
-    read_work(framed(good(), bytes(16)))
+    read_task(framed(good(), bytes(16)))
+    body = good() | changed
+    if "observable" in changed:
+        del body["shots"]
     with pytest.raises((ProtocolError, ProgramError)):
-        read_work(framed(good() | changed, bytes(16)))
+        read_task(framed(body, bytes(16)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"program": bytes(31)}, "program"),
+        ({"sets": 0}, "sets"),
+        ({"width": -1}, "width"),
+        ({"shots": 0}, "shots"),
+        ({"seed": -1}, "seed"),
+        ({"process": -1}, "process"),
+        ({"process": 2**31}, "process"),
+        ({"acknowledged": 5}, "acknowledged"),
+        ({"acknowledged": [5, -1]}, "acknowledged"),
+        ({"options": []}, "options"),
+        ({"options": {"error_rate": [1e-9]}}, "options"),
+        ({"options": {str(n): n for n in range(65)}}, "options"),
+        ({"options": {"note": "x" * 5000}}, "options"),
+        ({"attached": {}}, "attached"),
+        ({"attached": {"format": ""}}, "attached"),
+        ({"attached": {"format": "f", "outputs": [["c", 0]]}}, "attached"),
+        ({"attached": {"format": "f", "outputs": [["c"]]}}, "attached"),
+        ({"attached": {"format": "f", "parameters": [1]}}, "attached"),
+        ({"observable": OBSERVABLE}, "observable"),
+    ],
+    ids=str,
+)
+def test_a_malformed_run_says_which_field_is_wrong(changed: dict[str, Any], field: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        decode_task(Kind.RUN, good() | changed, [bytes(16)])
+    assert caught.value.details == {"kind": "run", "field": field}
+
+
+def test_fields_of_a_later_release_are_ignored() -> None:
+    body = good() | {"priority": 3, "attached": {"format": "f", "signed": True}}
+    assert read_task(framed(body, b"program", bytes(16))).program == Program("f", b"program")
+
+
+def test_an_expectation_has_an_observable_and_no_shots() -> None:
+    body = good() | {"observable": OBSERVABLE}
+    for wrong in (body, good()):
+        with pytest.raises(ProtocolError, match="observable"):
+            decode_task(Kind.EXPECTATION, wrong, [bytes(16)])
+    del body["shots"]
+    assert decode_task(Kind.EXPECTATION, body, [bytes(16)]).kind == Kind.EXPECTATION
+
+
+@pytest.mark.parametrize("metadata", [{"job": None}, {"rates": [1.0]}, {"log": "x" * 5000}])
+def test_metadata_that_no_message_carries_are_refused_where_they_are_made(metadata: Any) -> None:
+    outcome = Outcome(Expectations(np.zeros(1), 5, metadata), "c")
+    with pytest.raises(ProtocolError, match="'metadata'"):
+        encode_outcome(outcome)
 
 
 @pytest.mark.parametrize("sets", [2**31, 2**62, 2**63, 2**64 - 1])
@@ -171,21 +265,21 @@ def test_more_parameter_sets_than_a_message_could_bring_are_refused_though_they_
     sets: int,
 ) -> None:
     with pytest.raises(ProtocolError):
-        read_work(framed(good() | {"sets": sets, "width": 0}))
+        read_task(framed(good() | {"sets": sets, "width": 0}))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_parameter_is_a_finite_number(value: float) -> None:
     with pytest.raises(ProgramError, match="finite"):
-        read_work(framed(good(), np.array([0.0, value]).tobytes()))
+        read_task(framed(good(), np.array([0.0, value]).tobytes()))
 
 
 @pytest.mark.parametrize("shots", [2, 5000])
 @pytest.mark.parametrize(
     "changed",
     [
-        {"qpu_ns": None},
-        {"qpu_ns": float("inf")},
+        {"qpu_time_ns": None},
+        {"qpu_time_ns": float("inf")},
         {"shape": 5},
         {"shape": [7, 7]},
         {"shape": [2**63, 1]},
@@ -224,7 +318,7 @@ def test_a_malformed_result_is_a_protocol_error(changed: dict[str, Any], shots: 
             | st.sampled_from([bytes(32), 1, 2, OBSERVABLE, [1, 2, 1], [-1]])
             for key in (
                 *("program", "sets", "width", "shots", "seed", "attached", "observable"),
-                *("qpu_ns", "shape", "samples", "calibration"),
+                *("qpu_time_ns", "shape", "samples", "calibration"),
             )
         },
     ),
@@ -233,7 +327,7 @@ def test_a_malformed_result_is_a_protocol_error(changed: dict[str, Any], shots: 
 def test_random_bodies_raise_typed_errors_only(body: dict[str, Any], buffers: list[bytes]) -> None:
     frames = framed(body, *buffers)
     assert decode_body(frames).keys() == body.keys()
-    for read in (read_work, decode_outcome):
+    for read in (read_task, decode_outcome):
         with contextlib.suppress(OpenQSEError):
             read(frames)
 
@@ -241,8 +335,8 @@ def test_random_bodies_raise_typed_errors_only(body: dict[str, Any], buffers: li
 @checked
 @given(works, st.data())
 def test_mutated_work_raises_typed_errors_only(work: Work, data: st.DataObject) -> None:
-    body, buffers = encode_work(work, None)
+    body, buffers = encode_task(TaskRequest(work))
     mutated = bytearray(msgpack.packb(body))
     mutated[data.draw(st.integers(0, len(mutated) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(OpenQSEError):
-        read_work([b"", bytes(mutated), *buffers])
+        read_task([b"", bytes(mutated), *buffers])

@@ -30,22 +30,22 @@ def agree(first: SlurmClient, second: SlurmClient, jobs: list[int]) -> None:
     assert first.reservations() == second.reservations()
 
 
-def holds_back(client: SlurmClient, licences: Mapping[str, int], name: str) -> None:
-    """It reserves all of some licences, now and later, says so, and gives them back.
+def holds_back(client: SlurmClient, licenses: Mapping[str, int], name: str) -> None:
+    """It reserves all of some licenses, now and later, says so, and gives them back.
 
     Args:
         name: begins the names of the reservations that it makes; there are none such before.
     """
     now = int(time.time())
     client.release(name)  # no such: nothing to end
-    endless = Reservation(name, licences, now, None)
+    endless = Reservation(name, licenses, now, None)
     client.reserve(endless)
     held = client.reservations()[name]
-    assert (held.licences, held.end) == (licences, None)
+    assert (held.licenses, held.end) == (licenses, None)
     assert abs(held.start - now) < 60
     fails(lambda: client.reserve(endless), 30)  # the name is taken
-    planned = Reservation(f"{name}_later", licences, now + 3600, now + 5400)
-    fails(lambda: client.reserve(planned), 30)  # the licences are
+    planned = Reservation(f"{name}_later", licenses, now + 3600, now + 5400)
+    fails(lambda: client.reserve(planned), 30)  # the licenses are
     client.release(name)
     client.reserve(planned)
     assert {n: r for n, r in client.reservations().items() if n.startswith(name)} == {

@@ -46,24 +46,24 @@ JOB = Job(
     uid=2001,
     user="alice",
     account="chem",
-    licences={"qpu_emu0": 1, "qpu_emu1": 1},
+    licenses={"qpu_emu0": 1, "qpu_emu1": 1},
     end_time=1795408413,
     restart_count=0,
     leader=14,
 )
-PENDING = replace(JOB, running=False, state="PENDING", licences={})
+PENDING = replace(JOB, running=False, state="PENDING", licenses={})
 RECORDED = {
     job.id: replace(job, leader=16 if job.id == 17 else job.id)
     for job in (
-        replace(JOB, id=2, account="organic", licences={}, end_time=None),  # no time limit
+        replace(JOB, id=2, account="organic", licenses={}, end_time=None),  # no time limit
         JOB,
         replace(PENDING, id=15, end_time=None),  # the rest of an array, whose id it has
-        replace(JOB, id=21, licences={"qpu_emu0": 1}),  # a running task of that array
-        replace(JOB, id=16, licences={"qpu_emu0": 1}),  # a heterogeneous job
-        replace(JOB, id=17, licences={}),  # its other component
+        replace(JOB, id=21, licenses={"qpu_emu0": 1}),  # a running task of that array
+        replace(JOB, id=16, licenses={"qpu_emu0": 1}),  # a heterogeneous job
+        replace(JOB, id=17, licenses={}),  # its other component
         replace(PENDING, id=18, end_time=1795408533),
         replace(PENDING, id=19, state="COMPLETED", end_time=1795408294),
-        replace(JOB, id=20, licences={"qpu_emu0": 1}, end_time=1795408414, reservation="r1"),
+        replace(JOB, id=20, licenses={"qpu_emu0": 1}, end_time=1795408414, reservation="r1"),
     )
 }
 TREE = FairTree(
@@ -211,7 +211,7 @@ def test_what_is_left_of_a_time_limit_is_told_by_slurmctlds_clock(
     assert client.jobs([14])[14].remaining is None
 
 
-def test_a_suspended_job_keeps_its_licences(slurm: Slurm, client: SlurmClient) -> None:
+def test_a_suspended_job_keeps_its_licenses(slurm: Slurm, client: SlurmClient) -> None:
     slurm.answer("squeue-24.11-requeueing.json")
     assert client.jobs([14]) == {14: replace(JOB, state="SUSPENDED")}
 
@@ -221,22 +221,22 @@ def test_a_requeued_job_holds_nothing_until_it_runs_again(
 ) -> None:
     slurm.answer("squeue-24.11-requeueing.json")
     ended = client.jobs([20])[20]
-    assert (ended.running, ended.licences, ended.restart_count) == (False, {}, 1)
+    assert (ended.running, ended.licenses, ended.restart_count) == (False, {}, 1)
     slurm.answer("squeue-24.11-requeued.json")
     again = client.jobs([20])[20]
-    assert (again.running, again.licences, again.restart_count) == (True, {"qpu_emu0": 1}, 1)
+    assert (again.running, again.licenses, again.restart_count) == (True, {"qpu_emu0": 1}, 1)
 
 
-def test_of_alternatives_the_allocated_licence_counts(slurm: Slurm, client: SlurmClient) -> None:
+def test_of_alternatives_the_allocated_license_counts(slurm: Slurm, client: SlurmClient) -> None:
     slurm.answer("squeue-25.11.json")
     jobs = client.jobs([14, 18])
-    assert jobs[14].licences == {"qpu_emu1": 1}
-    assert jobs[18].licences == {}
+    assert jobs[14].licenses == {"qpu_emu1": 1}
+    assert jobs[18].licenses == {}
 
 
 def test_alternatives_alone_say_nothing_of_what_is_held(slurm: Slurm, client: SlurmClient) -> None:
     slurm.answer_job(licenses="qpu_emu0:4|qpu_emu1:1")
-    assert client.jobs([14]) == {14: replace(JOB, licences={})}
+    assert client.jobs([14]) == {14: replace(JOB, licenses={})}
 
 
 def test_tells_the_fair_tree_as_it_is(client: SlurmClient) -> None:
@@ -320,19 +320,19 @@ def test_a_use_that_cannot_be_recorded_is_told_and_nothing_is_written(
     assert not client.record_use(116, EMU0)
 
 
-def test_holds_licences_back_and_gives_them_back(client: SlurmClient) -> None:
+def test_holds_licenses_back_and_gives_them_back(client: SlurmClient) -> None:
     holds_back(client, {"qpu_emu0": 4}, "openqse_emu0_1")
 
 
 def test_other_reservations_are_left_out(slurm: Slurm, client: SlurmClient) -> None:
-    slurm.reserved(name="nodes", licences="", start=1, end=2**33)
+    slurm.reserved(name="nodes", licenses="", start=1, end=2**33)
     assert client.reservations() == {}
 
 
 def test_what_slurmctld_refuses_is_told_in_its_words(client: SlurmClient) -> None:
     now = time.time()
-    for licences, said in (({"qpu_emu0": 40}, "license"), ({"qpu_nosuch": 1}, "license")):
-        wanted = Reservation("openqse_emu0_1", licences, now, None)
+    for licenses, said in (({"qpu_emu0": 40}, "license"), ({"qpu_nosuch": 1}, "license")):
+        wanted = Reservation("openqse_emu0_1", licenses, now, None)
         assert said in fails(lambda wanted=wanted: client.reserve(wanted), PATIENCE).message
 
 
@@ -390,13 +390,13 @@ def test_other_releases_are_read(slurm: Slurm, release: str) -> None:
     running = jobs[14]
     assert (running.running, running.end_time, running.restart_count) == (True, 1795408413, 2)
     assert running.reservation == "r1"
-    assert running.licences["qpu_emu1"] == 1
+    assert running.licenses["qpu_emu1"] == 1
     unlimited = jobs[2]
-    assert (unlimited.end_time, unlimited.licences) == (None, {})
+    assert (unlimited.end_time, unlimited.licenses) == (None, {})
     assert (unlimited.uid, unlimited.user, unlimited.account) == (2009, "2009", "")
     assert unlimited.reservation == ""
     assert not jobs[18].running
-    assert jobs[18].licences == {}
+    assert jobs[18].licenses == {}
 
 
 @pytest.mark.parametrize("none", [0xFFFFFFFE, "Infinity", ""])

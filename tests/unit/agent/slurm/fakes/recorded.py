@@ -46,7 +46,7 @@ def chosen(id: int) -> list[dict[str, Any]]:
 # Reservations, as measured with Slurm 24.11.
 
 YEAR = 365 * 86400
-LICENCES = {"qpu_emu0": 4, "qpu_emu1": 1}
+LICENSES = {"qpu_emu0": 4, "qpu_emu1": 1}
 
 
 class Refused(Exception):
@@ -58,7 +58,7 @@ class Refused(Exception):
 
 
 def reservations() -> list[dict[str, Any]]:
-    """Name, licences, start, end and flags of each."""
+    """Name, licenses, start, end and flags of each."""
     path = DIRECTORY / "reservations.json"
     found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     return [each for each in found if each["end"] > time.time()]
@@ -68,24 +68,24 @@ def _write(all: list[dict[str, Any]]) -> None:
     (DIRECTORY / "reservations.json").write_text(json.dumps(all))
 
 
-def reserve(name: str, licences: str, start: int, end: int, flags: set[str]) -> None:
+def reserve(name: str, licenses: str, start: int, end: int, flags: set[str]) -> None:
     """Keeps a reservation, or refuses as slurmctld does."""
-    held = dict(item.split(":") for item in licences.split(","))
+    held = dict(item.split(":") for item in licenses.split(","))
     if flags != {"MAINT", "ANY_NODES"}:
         raise Refused(2014, "Requested node configuration is not available")
     if start < time.time() - 60 or end <= start:
         raise Refused(2054, "Invalid time specified")
     if any(each["name"] == name for each in reservations()):
         raise Refused(2062, "Duplicate reservation name")
-    for licence, count in held.items():
+    for license, count in held.items():
         taken = sum(
-            int(dict(item.split(":") for item in each["licences"].split(",")).get(licence, 0))
+            int(dict(item.split(":") for item in each["licenses"].split(",")).get(license, 0))
             for each in reservations()
             if each["start"] < end and start < each["end"]
         )
-        if int(count) + taken > LICENCES.get(licence, 0):
+        if int(count) + taken > LICENSES.get(license, 0):
             raise Refused(2048, "Invalid license specification")
-    _write([*reservations(), {"name": name, "licences": licences, "start": start, "end": end}])
+    _write([*reservations(), {"name": name, "licenses": licenses, "start": start, "end": end}])
 
 
 def release(name: str) -> None:

@@ -105,10 +105,10 @@ class Reservation:
         _fail()
         names = {"MAINTENANCE": "MAINT"}
         flags = {names.get(str(flag.name), str(flag.name)) for flag in self.flags}
-        licences = ",".join(self.licenses)
+        licenses = ",".join(self.licenses)
         assert self.users == ["root"]
         try:
-            recorded.reserve(self.name, licences, self.start_time, self.end_time, flags)
+            recorded.reserve(self.name, licenses, self.start_time, self.end_time, flags)
         except recorded.Refused as refused:
             raise RPCError(refused.errno, str(refused)) from None
 
@@ -129,7 +129,7 @@ class Reservations:
         return {
             each["name"]: SimpleNamespace(
                 name=each["name"],
-                licenses=each["licences"].split(",") if each["licences"] else [],
+                licenses=each["licenses"].split(",") if each["licenses"] else [],
                 start_time=each["start"],
                 end_time=each["end"],
             )

@@ -1,0 +1,1 @@
+"""What tasks are charged, and how Slurm is told."""

@@ -1,0 +1,1 @@
+"""What a QPU agent tells those who ask."""

@@ -1,0 +1,1 @@
+"""Tasks in the QPU agent: whose turn it is, and their way through the device."""

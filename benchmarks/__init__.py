@@ -1,0 +1,1 @@
+"""Benchmarks. `ci/bench list` says what there is."""

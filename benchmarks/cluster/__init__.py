@@ -1,0 +1,1 @@
+"""Benchmarks that drive the container cluster from outside; `ci/bench` runs them."""

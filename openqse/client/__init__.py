@@ -1,0 +1,1 @@
+"""What a program does with QPUs: connect, send tasks, take results."""

@@ -1,0 +1,1 @@
+"""Tests: unit tests, tests in the container cluster, typing tests, fuzz targets."""

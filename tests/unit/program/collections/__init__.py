@@ -1,0 +1,1 @@
+"""Programs that others publish, as their exporters write them, beside Qiskit Aer."""
