@@ -42,7 +42,7 @@ from openqse.program.openqasm.values import (
 )
 
 #: Steps of the expansion that a pass of a ``while`` counts for: it may be looked through anew.
-_WHILE = 64
+_WHILE = 128
 
 
 class Loops(Control):

@@ -174,7 +174,8 @@ class Reader(Flat):
             statement = parser.statement()
             if statement is not None:
                 self.execute(statement)
-                if not isinstance(statement, _NAMES_STAY):
+                called = isinstance(statement, GateCall) and not self.is_gate(statement.name)
+                if called or not isinstance(statement, _NAMES_STAY):
                     self.forget_flat()
 
     def execute(self, node: Statement) -> Flow:

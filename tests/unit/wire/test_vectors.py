@@ -21,7 +21,7 @@ from openqse.wire.frames import bundled, decode_body, decode_header, encode, unb
 from openqse.wire.messages import TASK_KINDS, Header, Kind
 from openqse.wire.reports import Question
 from openqse.wire.schema import Message
-from openqse.wire.tasks import decode_outcome, decode_task, encode_outcome, encode_task
+from openqse.wire.tasks import decode_outcome, decode_task, encode_outcome
 from openqse.wire.versions import Versions
 
 FOLDER = Path(__file__).parents[2] / "vectors"
@@ -74,7 +74,7 @@ def read(frames: list[bytes], answers: str = "", versions: Versions = ALL_VERSIO
 def write(head: Header, message: Any) -> list[Any]:
     """The frames of a message that ``read`` has read."""
     if head.kind in TASK_KINDS:
-        return encode(head, *encode_task(message))
+        return encode(head, *message.encode())
     if head.kind == Kind.RESULT:
         return encode(head, *encode_outcome(message))
     if head.kind == Kind.BUNDLE:
