@@ -281,6 +281,15 @@ class Suite:
         _ensure(found == [[1, 0]], f"bits {found[0]} where [1, 0] were expected")
         return "a 1, then a 0"
 
+    def acts_on_outcomes(self) -> str:
+        """Where declared, a gate is applied or not by what was measured before."""
+        if not self.offered.dynamic_circuits:
+            raise Skipped("it runs no dynamic circuits")
+        circuit = _needed(self.trials.fed_forward(), "flipping a qubit of three")
+        found = self.majority(circuit, self.outcome(circuit))
+        _ensure(found == [[1, 1, 0]], f"bits {found[0]} where [1, 1, 0] were expected")
+        return "of two branches the right one"
+
     def keeps_to_seeds(self) -> str:
         """Where declared, equal seeds give equal samples, and others do not."""
         if not self.offered.seeds:
@@ -468,6 +477,7 @@ CHECKS: tuple[Callable[[Suite], str], ...] = (
     Suite.binds_parameters,
     Suite.gives_expectations,
     Suite.measures_and_resets_in_the_course,
+    Suite.acts_on_outcomes,
     Suite.keeps_to_seeds,
     Suite.adds_slices_up,
     Suite.takes_what_it_declares,

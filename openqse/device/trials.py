@@ -113,6 +113,24 @@ class Trials:
             builder.append(op, (0,), angles)
         return builder.measure(0, 0).reset(0).measure(0, 1).build()
 
+    def fed_forward(self) -> Circuit | None:
+        """A program that flips a second qubit if the first was measured to be 1, which it is, and a
+        third if it was measured to be 0."""
+        flip = self._first(_FLIPS)
+        if flip is None or self.offered.num_qubits < 3:
+            return None
+        builder = CircuitBuilder(3)
+        for op, angles in flip:
+            builder.append(op, (0,), angles)
+        seen = builder.measure(0, 0).bits(0)
+        with builder.if_(seen):
+            for op, angles in flip:
+                builder.append(op, (1,), angles)
+        with builder.else_():
+            for op, angles in flip:
+                builder.append(op, (2,), angles)
+        return builder.measure(1, 1).measure(2, 2).build()
+
     def refused(self) -> list[tuple[str, Circuit]]:
         """Programs that the device does not offer to run, and what they have."""
         found = [("one qubit too many", _measured(CircuitBuilder(self.offered.num_qubits + 1)))]

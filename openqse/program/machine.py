@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,9 +204,9 @@ class Machine:
         self.pc = 0
         self.steps = 0
 
-    def copy(self) -> Machine:
+    def copy(self) -> Self:
         """A machine in the same state, to go on by itself."""
-        other = object.__new__(Machine)
+        other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.cells, other.bits = self.cells.copy(), self.bits.copy()
         return other

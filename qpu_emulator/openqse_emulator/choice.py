@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from openqse.device import Scalar
 from openqse.errors import NotSupported
-from openqse.program.circuit import Circuit, Operation
+from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
-from openqse_emulator import density, noise, stabilizer
-from openqse_emulator.noise import Channel, Kind
+from openqse_emulator import cost, density, noise, stabilizer
+from openqse_emulator.noise import Kind, Sequenced
 from openqse_emulator.profile import Engine, Method
 from openqse_emulator.statevector import execute, program
 
 #: The largest whole number that an error's details can carry over the wire.
 _LARGEST = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of a program.
+
+    Attributes:
+        shots: of a run; of an expectation, how many trajectories a mean is taken of where none is
+            exact.
+        observed: whether it is an expectation.
+    """
+
+    shots: int
+    observed: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,33 +44,40 @@ class Choice:
         reason: why, a short sentence for users.
         bytes: memory that it takes, as far as this is known beforehand: of a state vector or
             trajectory one state, and where it collapses those of the branches that may wait.
+        exact: of an expectation, whether it is exact and not the mean of trajectories.
     """
 
     method: Method
     reason: str
     bytes: int
+    exact: bool = True
+
+    @property
+    def metadata(self) -> dict[str, Scalar]:
+        """What results say of how they were computed."""
+        return {"method": self.method, "reason": self.reason}
 
 
 def choose(
     circuit: Circuit,
     engine: Engine,
-    sequence: Iterable[Operation | Channel],
-    shots: int | None = None,
+    sequence: Sequenced,
+    task: Task,
     *,
     angles: NDArray[np.float64] | None = None,
 ) -> Choice:
     """The engine for a program.
 
     Where the profile leaves it open (``auto``) this is the stabilizer engine for what is Clifford
-    with Pauli noise, and a state vector for what has no noise. With noise it is a density matrix
-    where ``4**n``, once for each of the ``2**m`` branches of ``m`` measurements in the program's
-    course, is at most ``shots * 2**n``: what trajectories visit for each operation; else it is
-    trajectories.
+    with Pauli noise, and a state vector for what has no noise. With noise it is a density matrix or
+    trajectories, whichever costs less (see ``cost``). Of an expectation it is what gives it exactly
+    if anything does: a state vector only if its outcomes on the way are not too many to follow.
 
     Args:
+        circuit: gates, measurements and resets.
         engine: with numbers in place of zeros (``Engine.on_this_machine``).
-        sequence: the circuit as ``noise.sequence`` gives it.
-        shots: of a run; None for an expectation, which a density matrix gives exactly.
+        sequence: what is going to happen, as ``noise.sequence`` gives it: for an expectation,
+            without the final measurements.
         angles: float64 ``(n_angles,)``, a row of ``Circuit.bind``; None where an engine is sought
             for all parameters.
 
@@ -64,7 +85,7 @@ def choose(
         NotSupported: the engine that the profile asks for cannot compute the program, or it takes
             more memory than there is.
     """
-    considered = _Program(circuit, angles, engine, list(sequence), shots)
+    considered = _Program(circuit, angles, engine, sequence, task)
     if engine.method != "auto":
         obstacle = considered.obstacle(engine.method)
         if obstacle is not None:
@@ -76,11 +97,11 @@ def choose(
             )
         chosen = considered.choice(engine.method, "the profile asks for it")
     else:
-        chosen = _automatic(considered, shots)
+        chosen = _automatic(considered)
     if chosen.bytes > engine.memory_bytes:
         raise NotSupported(
-            f"the program has {circuit.num_qubits} qubits, for which the method {chosen.method} "
-            f"takes {_figure(chosen.bytes)} bytes; a program may take "
+            f"the program computes with {circuit.num_qubits} qubits, for which the method "
+            f"{chosen.method} takes {_figure(chosen.bytes)} bytes; a program may take "
             f"{_figure(engine.memory_bytes)}",
             layer="device",
             remedy="Use fewer qubits, or a QPU on a larger machine",
@@ -99,19 +120,23 @@ class _Program:
         circuit: Circuit,
         angles: NDArray[np.float64] | None,
         engine: Engine,
-        sequence: list[Operation | Channel],
-        shots: int | None,
+        sequence: Sequenced,
+        task: Task,
     ) -> None:
         self.circuit = circuit
         self.angles = angles
         self.engine = engine
         self.sequence = sequence
+        self.task = task
         self.kinds = {channel.kind for channel in noise.channels(sequence)}
-        self.branchings = density.branchings(sequence)
         # Where a program collapses, a branch waits with a state for every halving of the shots.
-        collapses = program.read(circuit).collapses
-        collapses += sum(channel.kind is Kind.KRAUS for channel in noise.channels(sequence))
-        self.states = 1 + min(collapses, (shots or 1).bit_length())
+        self.collapses = program.read(circuit, observed=task.observed).collapses
+        self.collapses += sum(channel.kind is Kind.KRAUS for channel in noise.channels(sequence))
+
+    @property
+    def few_branches(self) -> bool:
+        """Whether all outcomes on the way are no more than trajectories would be."""
+        return self.collapses < self.task.shots.bit_length()
 
     def obstacle(self, method: Method) -> str | None:
         """Why a method cannot compute the program, its memory aside."""
@@ -129,34 +154,68 @@ class _Program:
         return None
 
     def choice(self, method: Method, reason: str) -> Choice:
-        return Choice(method, reason, self.bytes(method))
+        """A method with what is to be said of it."""
+        exact = True
+        if self.task.observed and method in ("statevector", "trajectories"):
+            exact = method == "statevector" and self.few_branches
+            if not exact:
+                reason += f"; the mean of {self.task.shots} trajectories"
+            elif self.collapses:
+                reason += "; exact, over all outcomes on the way"
+        return Choice(method, reason, self.bytes(method), exact)
 
     def bytes(self, method: Method) -> int:
-        n = self.circuit.num_qubits
+        n, observed = self.circuit.num_qubits, self.task.observed
         if method == "density":
-            return density.matrix_bytes(n) * (1 + self.branchings)
+            outputs = self.circuit.num_outputs
+            return density.program_bytes(self.sequence, n, outputs, observed=observed)
         if method == "stabilizer":
             measurements = int(np.count_nonzero(self.circuit.opcodes == Op.MEASURE))
             return stabilizer.program_bytes(n, measurements, self.circuit.num_clbits)
-        return execute.state_bytes(n, execute.DTYPES[self.engine.precision]) * self.states
+        states = 1 + min(self.collapses, self.task.shots.bit_length())
+        return execute.state_bytes(n, execute.DTYPES[self.engine.precision]) * states
+
+    def seconds(self, method: Method) -> float:
+        """What a method other than the stabilizer's costs."""
+        n, observed, shots = self.circuit.num_qubits, self.task.observed, self.task.shots
+        if method == "density":
+            outputs = self.circuit.num_outputs
+            return cost.of_density(self.sequence, n, outputs, observed=observed)
+        if method == "trajectories":
+            return cost.of_trajectories(self.sequence, n, shots, self.collapses)
+        return cost.of_branches(self.sequence, n, min(2.0 ** min(self.collapses, 64), shots))
 
 
-def _automatic(considered: _Program, shots: int | None) -> Choice:
-    n = considered.circuit.num_qubits
+def _automatic(considered: _Program) -> Choice:
     if considered.obstacle("stabilizer") is None:
         errors = "the noise is Pauli" if considered.kinds else "has no noise"
         return considered.choice("stabilizer", f"the program is Clifford and {errors}")
-    if not considered.kinds:
-        return considered.choice("statevector", "the program has no noise")
+    if considered.kinds:
+        return _noisy(considered)
+    pure = considered.choice("statevector", "the program has no noise")
+    if not considered.task.observed or not considered.collapses:
+        return pure
+    if considered.obstacle("density") is None:
+        exact = considered.choice("density", "a density matrix follows all outcomes on the way")
+        fits = exact.bytes <= considered.engine.memory_bytes
+        if fits and (
+            not pure.exact or considered.seconds("density") < considered.seconds("statevector")
+        ):
+            return exact
+    return pure
+
+
+def _noisy(considered: _Program) -> Choice:
+    n, shots = considered.circuit.num_qubits, considered.task.shots
     obstacle = considered.obstacle("density")
     if obstacle is not None:
         return considered.choice("trajectories", f"the program has noise, and {obstacle}")
     exact = considered.choice("density", f"a density matrix of {n} qubits is exact")
     if exact.bytes > considered.engine.memory_bytes:
         return considered.choice("trajectories", "a density matrix does not fit into the memory")
-    if shots is None:
+    if considered.task.observed:
         return exact
-    if 2 ** (n + considered.branchings) <= shots:
+    if considered.seconds("density") <= considered.seconds("trajectories"):
         return considered.choice(
             "density", f"a density matrix of {n} qubits costs less than {shots} trajectories"
         )

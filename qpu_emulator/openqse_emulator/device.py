@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
@@ -19,23 +18,23 @@ from openqse.device import (
     Expectations,
     Operation,
     Samples,
-    Scalar,
     ThreadDevice,
 )
 from openqse.errors import ArgumentError, DeviceError, NotSupported, TaskCancelled
-from openqse.program.circuit import FORMAT, Circuit
-from openqse.program.gates import Op
+from openqse.program.circuit import FORMAT, FORMAT_1, Circuit
 from openqse.program.observable import PauliSum
 from openqse.program.program import Program
-from openqse_emulator import choice, density, noise, stabilizer, timing
+from openqse.program.straight import straightened
+from openqse_emulator import density, noise, stabilizer, timing
 from openqse_emulator import profile as profiles
-from openqse_emulator.choice import Choice
+from openqse_emulator.choice import Choice, Task
+from openqse_emulator.dynamic import prepared as dynamic
 from openqse_emulator.kept import LIMIT, Kept, Shots
 from openqse_emulator.noise import NoiseModel
+from openqse_emulator.prepared import Prepared
 from openqse_emulator.profile import Profile
 from openqse_emulator.randomness import Uniforms
 from openqse_emulator.statevector import branches, execute
-from openqse_emulator.trajectories import Prepared as Trajectories
 from openqse_emulator.warm import compile_kernels
 
 #: Stream of the random numbers of readout errors, and shots that are read at a time.
@@ -44,68 +43,6 @@ _READOUT, _READ = 2**32, 2**12
 _LOOK = 0.01
 
 Stopped = Callable[[], bool]
-
-
-class Prepared:
-    """A program that the emulator has checked.
-
-    Attributes:
-        circuit: the program.
-        shot_ns: QPU time of one shot of a run.
-        errors: float64, how often bits are misread, as ``noise.readout_errors`` gives it.
-    """
-
-    def __init__(self, circuit: Circuit, model: NoiseModel, engine: execute.Engine) -> None:
-        self.circuit = circuit
-        self.shot_ns = timing.shot_ns(circuit, model.profile)
-        self.errors = noise.readout_errors(circuit, model.profile)
-        self.choices: dict[int | None, Choice] = {}
-        self._model = model
-        self._engine = engine
-        self._samplers: dict[bytes, stabilizer.Program] = {}
-
-    @cached_property
-    def expectation_shot_ns(self) -> int:
-        """QPU time of one shot of an expectation."""
-        return timing.expectation_shot_ns(self.circuit, self._model.profile)
-
-    @cached_property
-    def dense(self) -> execute.Prepared:
-        """The program of the state-vector engine."""
-        return self._engine.prepare(self.circuit)
-
-    @cached_property
-    def sequence(self) -> noise.Sequenced:
-        """The operations and what goes wrong between them."""
-        return noise.sequence(self.circuit, self._model)
-
-    @cached_property
-    def noisy(self) -> bool:
-        """Whether anything goes wrong but in reading out."""
-        return next(noise.channels(self.sequence), None) is not None
-
-    @cached_property
-    def unmeasured(self) -> noise.Sequenced:
-        """The same without measurements, for an expectation."""
-        return noise.sequence(self.circuit, self._model, measurements=False)
-
-    def clifford(self, angles: NDArray[np.float64]) -> stabilizer.Program:
-        """The program of the stabilizer engine; the last one is kept."""
-        key = angles.tobytes()
-        if key not in self._samplers:
-            made = stabilizer.translate(self.sequence, self.circuit.num_clbits, angles)
-            self._samplers = {key: made}
-        return self._samplers[key]
-
-    @cached_property
-    def trajectories(self) -> Trajectories:
-        """The program of the trajectories."""
-        return Trajectories(self._engine, self.circuit, self.sequence)
-
-    @cached_property
-    def unmeasured_trajectories(self) -> Trajectories:
-        """The same without measurements, for an expectation."""
-        return Trajectories(self._engine, self.circuit, self.unmeasured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +100,7 @@ class Emulator:
         errors["kraus"] = sorted(errors["kraus"])  # complex numbers do not travel
         self._capabilities = Capabilities(
             num_qubits=profile.max_qubits,
-            formats=(FORMAT,),
+            formats=(FORMAT, FORMAT_1),
             max_shots=profile.max_shots,
             dynamic_circuits=True,
             expectation=True,
@@ -184,21 +121,19 @@ class Emulator:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def prepare(self, program: Program | Circuit) -> Prepared:
+    def prepare(self, program: Program | Circuit) -> Prepared | dynamic.Prepared:
         """Checks a program.
 
         Args:
             program: a circuit, in its envelope or as it is.
 
         Raises:
-            ProgramError: not a circuit.
+            ProgramError: not a circuit, or one whose timing cannot be (see ``timing.schedule``).
             NotSupported: more qubits than the profile has, or no engine that the profile allows can
                 compute it in the memory that it grants.
         """
         if isinstance(program, Program):
             program = Circuit.of(program)
-        if program.classical or np.isin(program.opcodes, (Op.DELAY, Op.BOX)).any():
-            raise NotSupported("control flow and delays", layer="device")
         most = self._profile.max_qubits
         if program.num_qubits > most:
             raise NotSupported(
@@ -209,14 +144,29 @@ class Emulator:
                 num_qubits=program.num_qubits,
                 max_qubits=most,
             )
-        prepared = Prepared(program, self._model, self._engine)
+        straight = straightened(program)
+        if straight is None or timing.timed_by_parameters(straight.circuit):
+            controlled = dynamic.Prepared(program, self._model, self._settings, self._engine.team)
+            controlled.choose(None)
+            return controlled
+        prepared = Prepared(straight, self._model, self._engine)
         if not program.parameters:  # otherwise what it takes is known with its parameters
-            self._choose(prepared, program.bind(), 1)
+            angles = prepared.bind(None)
+            try:
+                self._choose(prepared, angles, 1)
+            except NotSupported:  # there may be less that goes wrong without final measurements
+                try:
+                    self._choose(prepared, angles, None)
+                except NotSupported:
+                    pass
+                else:
+                    return prepared
+                raise
         return prepared
 
     def run(
         self,
-        prepared: Prepared,
+        prepared: Prepared | dynamic.Prepared,
         parameters: NDArray[np.float64],
         shots: int,
         seed: int | None,
@@ -259,18 +209,27 @@ class Emulator:
                 max_shots=self._profile.max_shots,
             )
         seed = self._seed(seed)
-        circuit = prepared.circuit
-        angles = circuit.bind(parameters)
+        if isinstance(prepared, dynamic.Prepared):
+            asked = dynamic.Part(parameters, seed, first_set, stopped, shots, first_shot, of_shots)
+            try:
+                samples = prepared.run(asked, self._kept)
+            except MemoryError as error:
+                raise _out_of_memory(prepared.choose(of_shots)) from error
+            self._take(samples.qpu_time_ns, began, stopped)
+            return samples
+        angles = prepared.bind(parameters)
         chosen = self._choose(prepared, angles, of_shots)
         part = _Slice(prepared, chosen, angles, seed, first_set, first_shot, of_shots, stopped)
         try:
-            memory = np.zeros((len(angles), shots, -(-circuit.num_clbits // 8)), np.uint8)
+            width = -(-prepared.computed.num_clbits // 8)
+            memory = np.zeros((len(angles), shots, width), np.uint8)
             self._sample(part, memory)
+            memory = prepared.finish(memory, parameters)
         except MemoryError as error:
             raise _out_of_memory(chosen) from error
         taken = self.estimate(prepared, shots, len(angles))
         self._take(taken, began, stopped)
-        return Samples(memory, taken, _metadata(chosen))
+        return Samples(memory, taken, chosen.metadata)
 
     def _take(self, qpu_time_ns: int, began: float, stopped: Stopped) -> None:
         """Waits until a task has taken its QPU time since it began, if the profile asks for that.
@@ -323,7 +282,7 @@ class Emulator:
                     rows = all_rows[begin : begin + _READ]
                     drawn = [
                         uniforms.draw(_READOUT + bit, begin, len(rows))
-                        for bit in range(prepared.circuit.num_clbits)
+                        for bit in range(prepared.computed.num_clbits)
                     ]
                     noise.misread(rows, prepared.errors, np.stack(drawn, axis=1))
 
@@ -335,7 +294,8 @@ class Emulator:
             return
         first, last = part.first_shot, part.first_shot + count
         row = part.angles[i].tobytes()
-        key = part.chosen, part.prepared.circuit.id, row, part.seed, part.first_set + i
+        of_set = part.seed, part.first_set + i, part.of_shots
+        key = part.chosen, part.prepared.circuit.id, row, of_set
         kept = self._kept.get(key, lambda: Shots(part.of_shots, width))
 
         def sample(begin: int, end: int, stopped: Stopped) -> None:
@@ -357,8 +317,8 @@ class Emulator:
             part.stopped,
             part.uniforms(i),
         )
-        circuit = prepared.circuit
-        key = part.chosen.method, circuit.id, row.tobytes()
+        circuit = prepared.computed
+        key = part.chosen.method, prepared.circuit.id, row.tobytes()
         if key not in self._kept:
             self._make_room(part.chosen)
         if part.chosen.method == "trajectories":
@@ -367,10 +327,12 @@ class Emulator:
             exact = self._kept.get(
                 key,
                 lambda: density.distribution(
-                    prepared.sequence, circuit.num_qubits, circuit.num_clbits, row, stopped
+                    prepared.sequence, circuit.num_qubits, circuit.num_outputs, row, stopped,
+                    self._engine.team,
                 ),
-            )
-            memory[:] = density.sample(exact, uniforms.draw(0, 0, len(memory)))
+            )  # fmt: skip
+            drawn = density.sample(exact, uniforms.draw(0, 0, len(memory)))
+            memory[:, : drawn.shape[1]] = drawn
             left[:] = False
         elif part.pure:
             found = self._kept.get(
@@ -387,7 +349,7 @@ class Emulator:
 
     def expectation(
         self,
-        prepared: Prepared,
+        prepared: Prepared | dynamic.Prepared,
         observable: PauliSum,
         parameters: NDArray[np.float64],
         seed: int | None,
@@ -396,10 +358,12 @@ class Emulator:
     ) -> Expectations:
         """The observable's expectation for each of the ``k`` rows of ``parameters``.
 
-        It is exact, except by trajectories: then it is the mean of as many as the profile's
-        ``expectation_shots``, which the seed determines. Measurements at the end of the program
-        are left out: the observable stands in their place. The QPU time is that of hardware which
-        samples ``expectation_shots`` shots for each group of terms (see
+        Measurements at the end of the program are left out: the observable stands in their place.
+        Where the program measures or resets in its course, it is the mean over all outcomes. It is
+        exact, except by trajectories, and where a state vector has too many outcomes on the way
+        (``method`` says so): then it is the mean of as many trajectories as the profile's
+        ``expectation_shots``, which the seed determines. Readout errors do not enter. The QPU time
+        is that of hardware which samples ``expectation_shots`` shots for each group of terms (see
         ``timing.measurement_groups``).
 
         Args:
@@ -408,8 +372,7 @@ class Emulator:
         Raises:
             ArgumentError: the observable has another number of qubits than the program, or
                 parameters of the wrong shape, or a seed out of range.
-            NotSupported: the program measures or resets in its course, so that it prepares no one
-                state; or see ``prepare``.
+            NotSupported: see ``prepare``.
             TaskCancelled: ``stopped`` was true.
             DeviceError: memory ran out.
         """
@@ -422,44 +385,61 @@ class Emulator:
                 layer="device",
                 remedy="Give the observable the program's number of qubits",
             )
-        if not prepared.dense.program.pure:
-            raise NotSupported(
-                "the expectation of a program that measures or resets qubits in its course",
-                layer="device",
-                remedy="Keep measurements to the end, or sample the program with run",
-            )
-        angles = circuit.bind(parameters)
+        if isinstance(prepared, dynamic.Prepared):
+            asked = dynamic.Part(parameters, self._seed(seed), first_set, stopped)
+            try:
+                means = prepared.expectation(observable, asked)
+            except MemoryError as error:
+                raise _out_of_memory(prepared.choose(None)) from error
+            self._take(means.qpu_time_ns, began, stopped)
+            return means
+        angles = prepared.bind(parameters)
         chosen = self._choose(prepared, angles, None)
         part = _Slice(prepared, chosen, angles, self._seed(seed), first_set, 0, 0, stopped)
         self._make_room(chosen)
         try:
-            values = self._expect(part, observable)
+            values = self._expect(part, prepared.observable(observable))
         except MemoryError as error:
             raise _out_of_memory(chosen) from error
         taken = self.estimate(prepared, 0, len(angles), observable)
         self._take(taken, began, stopped)
-        return Expectations(values, taken, _metadata(chosen))
+        return Expectations(values, taken, chosen.metadata)
 
     def _expect(self, part: _Slice, observable: PauliSum) -> NDArray[np.float64]:
         prepared, stopped = part.prepared, part.stopped
-        if part.chosen.method == "statevector":
-            return self._engine.expectations(prepared.dense, observable, part.angles, stopped)
-        if part.chosen.method == "trajectories":
+        method = part.chosen.method
+        if part.chosen.exact and method == "statevector":
+            program = prepared.observed_dense
+            if not program.program.collapses:
+                return self._engine.expectations(program, observable, part.angles, stopped)
+            return np.array([
+                branches.expectation(self._engine, program, observable, row, stopped)
+                for row in part.angles
+            ])  # fmt: skip
+        if method in ("statevector", "trajectories"):
             shots = self._profile.expectation_shots
             return np.array([
-                prepared.unmeasured_trajectories.expectation(
+                prepared.observed_trajectories.expectation(
                     observable, row, part.uniforms(i), shots, stopped
                 )
                 for i, row in enumerate(part.angles)
             ])  # fmt: skip
-        engine = density if part.chosen.method == "density" else stabilizer
+        sequence = prepared.observed_sequence
+        if method == "stabilizer":
+            return np.array([
+                stabilizer.expectation(sequence, observable, row, stopped) for row in part.angles
+            ])  # fmt: skip
+        team = self._engine.team
         return np.array([
-            engine.expectation(prepared.unmeasured, observable, row, stopped)
-            for row in part.angles
+            density.expectation(sequence, observable, row, stopped, team) for row in part.angles
         ])  # fmt: skip
 
     def estimate(
-        self, prepared: Prepared, shots: int, sets: int, observable: PauliSum | None = None
+        self,
+        prepared: Prepared | dynamic.Prepared,
+        shots: int,
+        sets: int,
+        observable: PauliSum | None = None,
     ) -> int:
         """The QPU time that ``run`` or ``expectation`` charges, nanoseconds; as in the contract."""
         if observable is None:
@@ -468,27 +448,11 @@ class Emulator:
         return sets * groups * self._profile.expectation_shots * prepared.expectation_shot_ns
 
     def _choose(self, prepared: Prepared, angles: NDArray[np.float64], shots: int | None) -> Choice:
-        """The engine for a program, decided once, whatever its parameters are.
-
-        Only if there is none for all parameters is one sought for each of these sets: at quarter
-        turns a program may be Clifford that is too large otherwise.
-        """
-        # Without noise and collapses it is of no matter how many shots there are.
-        key = shots if prepared.noisy or prepared.dense.program.collapses else None
-        found = prepared.choices.get(key)
-        if found is None:
-            parts = prepared.circuit, self._settings, prepared.sequence, shots
-            try:
-                found = choice.choose(*parts)
-            except NotSupported:
-                if not prepared.circuit.parameters:
-                    raise
-                first, *_ = [choice.choose(*parts, angles=row) for row in angles]
-                return first
-            if len(prepared.choices) > 64:
-                prepared.choices.clear()
-            prepared.choices[key] = found
-        return found
+        """The engine for a run of so many shots; for an expectation, where that is None."""
+        task = (
+            Task(self._profile.expectation_shots, observed=True) if shots is None else Task(shots)
+        )
+        return prepared.choose(task, self._settings, angles)
 
     def calibration(self) -> Calibration:
         """The profile's figures; the id changes when one of them does."""
@@ -505,7 +469,7 @@ class Emulator:
         self._engine.close()
 
 
-def create(profile: str | None = None) -> ThreadDevice[Prepared]:
+def create(profile: str | None = None) -> ThreadDevice[Prepared | dynamic.Prepared]:
     """The emulator as a device; as ``make``."""
     return ThreadDevice(make(profile))
 
@@ -527,11 +491,6 @@ def _figures(profile: Profile) -> Profile:
     """A profile without what changes no result: threads, memory, and whether it takes its time."""
     engine = replace(profile.engine, threads=0, memory_bytes=0)
     return replace(profile, engine=engine, real_time=False)
-
-
-def _metadata(chosen: Choice) -> dict[str, Scalar]:
-    """What results say of how they were computed."""
-    return {"method": chosen.method, "reason": chosen.reason}
 
 
 def _out_of_memory(chosen: Choice) -> DeviceError:

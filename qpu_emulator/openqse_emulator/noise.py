@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openqse.program.circuit import Circuit, Operation
-from openqse.program.gates import Op, matrix
+from openqse.program.gates import GATES, Op, matrix
 from openqse_emulator import timing
 from openqse_emulator.profile import Noise, PerQubit, Profile
 
@@ -104,7 +104,7 @@ class NoiseModel:
     def of_time(self, qubit: int, ns: float, idle_ns: float) -> Iterator[Channel]:
         """What happens to a qubit in ``ns`` nanoseconds, during ``idle_ns`` of which it idles."""
         noise = self.profile.noise
-        t1, t2 = _figure(noise.t1_ns, qubit, math.inf), _figure(noise.t2_ns, qubit, math.inf)
+        t1, t2 = figure(noise.t1_ns, qubit, math.inf), figure(noise.t2_ns, qubit, math.inf)
         yield from relaxation(qubit, ns, t1, t2)
         if noise.leakage_per_ns and idle_ns:
             leaks = -math.expm1(-noise.leakage_per_ns * idle_ns)
@@ -143,39 +143,39 @@ def relaxation(qubit: int, ns: float, t1_ns: float, t2_ns: float) -> Iterator[Ch
 def sequence(circuit: Circuit, model: NoiseModel, *, measurements: bool = True) -> Sequenced:
     """The operations of a circuit with the noise between them.
 
-    Operations begin when all their qubits are free (see ``timing.circuit_ns``). A gate's own errors
+    Operations begin when all their qubits are free (see ``timing.schedule``). A gate's own errors
     follow it. Relaxation since a qubit's last operation began, in it and while the qubit idles,
     comes before the next one. A measurement collapses its qubit when it begins; a reset ends with a
     fresh qubit. Before its first operation a qubit rests in 0, and nothing happens to it, nor does
     it matter after its last one.
 
     Args:
-        measurements: whether measurements take place, or are left out and every qubit waits for
-            the end (as in an expectation).
+        measurements: whether the final measurements take place, or are left out and every qubit
+            waits for the end (as in an expectation).
     """
     if model.quiet:  # when things happen is of no matter
-        left_out = {Op.ID, Op.BARRIER} if measurements else {Op.ID, Op.BARRIER, Op.MEASURE}
-        return [item for item in circuit.operations() if item.qubits and item.op not in left_out]
+        left_out = frozenset[int]() if measurements else timing.final_measurements(circuit)
+        return [
+            item
+            for position, item in enumerate(circuit.operations())
+            if item.qubits and item.op not in _IDLE and position not in left_out
+        ]
     noisy: Sequenced = []
-    free = [0] * circuit.num_qubits
+    ends = 0.0
     #: When the qubit's last operation began and ended; a qubit that nothing has touched has none.
-    last: dict[int, tuple[int, int]] = {}
+    last: dict[int, tuple[float, float]] = {}
 
-    def wait(qubit: int, until: int) -> None:
+    def wait(qubit: int, until: float) -> None:
         if qubit in last:
             began, ended = last[qubit]
             noisy.extend(model.of_time(qubit, until - began, until - ended))
 
-    for operation in circuit.operations():
+    timed = timing.schedule(circuit, model.profile, measurements=measurements)
+    for operation, start, end in timed:
         op, qubits = operation.op, operation.qubits
-        if not qubits or (op is Op.MEASURE and not measurements):
-            continue
-        start = max(free[q] for q in qubits)
-        end = start + timing.operation_ns(operation, model.profile)
-        for q in qubits:
-            free[q] = end
-        errors = [] if op in _NOT_GATES else list(model.of_gate(operation))
-        if op is Op.BARRIER or (op is Op.ID and not errors):
+        ends = max(ends, end)
+        errors = list(model.of_gate(operation)) if op in GATES else []
+        if op in _IDLE and not errors:
             continue  # its qubits idle
         for q in qubits:
             if op is not Op.RESET:
@@ -185,11 +185,12 @@ def sequence(circuit: Circuit, model: NoiseModel, *, measurements: bool = True) 
         noisy.extend(errors)
     if not measurements:
         for q in sorted(last):
-            wait(q, max(free))
+            wait(q, ends)
     return noisy
 
 
-_NOT_GATES = frozenset({Op.MEASURE, Op.RESET, Op.BARRIER})
+#: What does nothing itself but let time pass.
+_IDLE = frozenset({Op.ID, Op.BARRIER, Op.DELAY, Op.BOX, Op.END_BOX})
 
 
 def channels(sequenced: Iterable[Operation | Channel]) -> Iterator[Channel]:
@@ -231,8 +232,8 @@ def readout_errors(circuit: Circuit, profile: Profile) -> NDArray[np.float64]:
     errors = np.zeros((circuit.num_clbits, 2))
     for op, _, qubits, _, clbit in circuit.operations():
         if op is Op.MEASURE:
-            zero = _figure(noise.zero_as_one, qubits[0], 0.0)
-            errors[clbit] = zero, _figure(noise.one_as_zero, qubits[0], 0.0)
+            zero = figure(noise.zero_as_one, qubits[0], 0.0)
+            errors[clbit] = zero, figure(noise.one_as_zero, qubits[0], 0.0)
     return errors
 
 
@@ -251,5 +252,5 @@ def misread(
     memory[:] = np.packbits(bits ^ flips, axis=1, bitorder="little")
 
 
-def _figure(values: PerQubit, qubit: int, absent: float) -> float:
+def figure(values: PerQubit, qubit: int, absent: float) -> float:
     return values[qubit if len(values) > 1 else 0] if values else absent

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
+from openqse.errors import ProgramError
 from openqse.program.circuit import Circuit, Operation
 from openqse.program.gates import Op
 from openqse_emulator.profile import Durations, Profile
@@ -47,13 +51,14 @@ _PAIRS = frozenset({Op.RXX, Op.RYY, Op.RZZ, Op.SWAP})
 
 
 def operation_ns(operation: Operation, profile: Profile) -> int:
-    """Nanoseconds one operation occupies its qubits.
+    """Nanoseconds one operation occupies its qubits; a delay's are the program's to say, and are
+    not counted here.
 
     The two-qubit gates of a decomposition follow each other with one layer of one-qubit gates in
     between.
     """
     op, durations = operation.op, profile.durations_ns
-    if op is Op.BARRIER:
+    if op in _TIMING:
         return 0
     if op is Op.MEASURE:
         return durations.readout
@@ -69,23 +74,95 @@ def operation_ns(operation: Operation, profile: Profile) -> int:
     return durations.one_qubit
 
 
-def circuit_ns(circuit: Circuit, profile: Profile, *, measurements: bool = True) -> int:
-    """Nanoseconds from a circuit's first operation to the end of its last.
+class Timed(NamedTuple):
+    """An operation, and when it begins and ends: nanoseconds since the program began."""
 
-    Every operation starts as soon as all its qubits are free; a barrier makes its qubits wait for
-    each other.
+    operation: Operation
+    begin: float
+    end: float
+
+
+def schedule(circuit: Circuit, profile: Profile, *, measurements: bool = True) -> Iterator[Timed]:
+    """The operations of a circuit without control flow, but phases of the whole.
+
+    Every operation begins as soon as all its qubits are free; a barrier or a delay makes its qubits
+    wait for each other. So does the beginning of a box, whose qubits are free when its duration has
+    passed.
 
     Args:
-        measurements: whether measurements take place, or are left out (as in an expectation).
+        measurements: whether the final measurements take place, or are left out (as in an
+            expectation).
+
+    Raises:
+        ProgramError: a delay or box of negative duration, or a box shorter than what is in it.
     """
-    free = [0] * circuit.num_qubits
-    for operation in circuit.operations():
-        if not operation.qubits or (operation.op is Op.MEASURE and not measurements):
+    free: list[float] = [0] * circuit.num_qubits
+    left_out = frozenset[int]() if measurements else final_measurements(circuit)
+    boxes: list[float] = []  # when those that are open end
+    for position, operation in enumerate(circuit.operations()):
+        qubits = operation.qubits
+        if not qubits or position in left_out:
             continue
-        end = max(free[q] for q in operation.qubits) + operation_ns(operation, profile)
-        for q in operation.qubits:
+        begin = max(free[q] for q in qubits)
+        end = begin + operation_ns(operation, profile)
+        if operation.op is Op.DELAY:
+            end = begin + _duration(circuit, operation)
+        elif operation.op is Op.BOX:
+            boxes.append(begin + _duration(circuit, operation))
+        elif operation.op is Op.END_BOX:
+            end = boxes.pop()
+            if begin > end + _ROUNDING:
+                raise ProgramError(
+                    f"a box on qubits {qubits} ends {begin - end:g} ns before what is in it",
+                    layer="device",
+                    remedy="Give it a longer duration, or none",
+                )
+        for q in qubits:
             free[q] = end
-    return max(free)
+        yield Timed(operation, begin, end)
+
+
+def timed_by_parameters(circuit: Circuit) -> bool:
+    """Whether the duration of a delay or box depends on parameters."""
+    begins = circuit.angle_offsets[:-1][np.isin(circuit.opcodes, (Op.DELAY, Op.BOX))]
+    return bool(np.isin(begins, circuit.term_angles).any())
+
+
+def _duration(circuit: Circuit, operation: Operation) -> float:
+    ns = float(circuit.angle_constants[operation.angles.start])
+    if ns < 0:
+        raise ProgramError(
+            f"a {operation.op.name.lower()} of {ns:g} ns on qubits {operation.qubits}",
+            layer="device",
+            remedy="Give a duration that is not negative",
+        )
+    return ns
+
+
+#: What happens to qubits only in so far as they wait.
+_TIMING = frozenset({Op.BARRIER, Op.DELAY, Op.BOX, Op.END_BOX})
+#: Nanoseconds by which sums of durations may be wrong.
+_ROUNDING = 1e-6
+
+
+def circuit_ns(circuit: Circuit, profile: Profile, *, measurements: bool = True) -> int:
+    """Nanoseconds from a circuit's first operation to the end of its last; see ``schedule``."""
+    timed = schedule(circuit, profile, measurements=measurements)
+    return math.ceil(max((each.end for each in timed), default=0))
+
+
+def final_measurements(circuit: Circuit) -> frozenset[int]:
+    """Positions of the measurements after which nothing touches their qubit, but what lets time
+    pass: an observable stands in their place."""
+    touching = ~np.isin(circuit.opcodes, (Op.ID, *_TIMING))
+    counts = np.diff(circuit.operand_offsets)
+    positions = np.repeat(np.arange(len(counts)), counts)
+    kept = touching[positions]
+    last = np.full(circuit.num_qubits, -1)
+    np.maximum.at(last, circuit.operands[kept], positions[kept])
+    measured = np.flatnonzero(circuit.opcodes == Op.MEASURE)
+    qubits = circuit.operands[circuit.operand_offsets[measured]]
+    return frozenset(measured[last[qubits] == measured].tolist())
 
 
 def shot_ns(circuit: Circuit, profile: Profile) -> int:
@@ -96,8 +173,8 @@ def shot_ns(circuit: Circuit, profile: Profile) -> int:
 def expectation_shot_ns(circuit: Circuit, profile: Profile) -> int:
     """QPU time of one shot of an expectation, nanoseconds.
 
-    The circuit without its measurements, a one-qubit gate that turns the qubits into the basis of
-    the group of terms, and their readout.
+    The circuit without its final measurements, a one-qubit gate that turns the qubits into the
+    basis of the group of terms, and their readout.
     """
     durations = profile.durations_ns
     measured = durations.one_qubit + durations.readout

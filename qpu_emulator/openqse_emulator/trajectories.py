@@ -63,9 +63,15 @@ class _Draw:
 class Prepared:
     """A program with its channels: of the operations, those that act on every shot."""
 
-    def __init__(self, engine: Engine, circuit: Circuit, sequence: Sequenced) -> None:
+    def __init__(
+        self, engine: Engine, circuit: Circuit, sequence: Sequenced, *, observed: bool = False
+    ) -> None:
+        """
+        Args:
+            observed: whether an observable stands at the end (see ``program.read``).
+        """
         self._engine = engine
-        self._read = program.read(circuit)
+        self._read = program.read(circuit, observed=observed)
         self._angle_count = len(circuit.angle_constants)
         self._rows: list[tuple[int, ...]] = []
         self._operands: list[int] = self._read.operands.tolist()

@@ -20,6 +20,7 @@ from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
 from openqse_emulator import density, noise
 from openqse_emulator import profile as profiles
+from openqse_emulator.dynamic import compile, paths
 from openqse_emulator.profile import Precision, Profile
 from openqse_emulator.randomness import Uniforms
 from openqse_emulator.statevector import branches, execute, measure, program
@@ -125,7 +126,21 @@ def _steps(precision: Precision) -> Iterator[tuple[str, Callable[[], object]]]:
                 angles, uniforms, memory, never
             ),
         )
-    yield "density matrices", lambda: density.evolve(gates, 1, angles, never)
+    mixed = CircuitBuilder(6).h(5).cx(0, 1).append(Op.X, range(5), controls=4).build()
+    yield "density matrices", lambda: density.evolve(mixed.operations(), 6, angles, never)
+    yield "classical control", lambda: _control(observable, never)
+
+
+def _control(observable: PauliSum, never: Callable[[], bool]) -> None:
+    """Runs a program with classical control, on amplitudes and on a tableau."""
+    builder = CircuitBuilder(observable.num_qubits).h(0).measure(0, 0)
+    with builder.if_(builder.bits(0)):
+        builder.x(0)
+    made = compile.compiled(builder.build(), noise.NoiseModel.of(profiles.load()))
+    for each in (made, made.stabilizer):
+        sampled = paths.Sampled.none(each, 1)
+        paths.sample(each, np.zeros(0), (1, 0), 0, sampled, 2**20, never)
+    paths.mean(made, observable, np.zeros(0), (1, 0), 1, 2**20, never)
 
 
 def _program(num_qubits: int) -> Circuit:

@@ -42,6 +42,13 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_are_named_are_there(path: Path) -> None:
+    folders = "|".join(each.name for each in ROOT.iterdir() if each.is_dir())
+    for said in re.findall(rf"`((?:{folders})/[\w./-]*)`", prose(path.read_text())):
+        assert (ROOT / said).exists(), said
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_lines_are_short(path: Path) -> None:
     """But for tables, and for words that cannot be broken. ``ci/wrap FILE`` wraps the rest."""
     long = [

@@ -1,7 +1,4 @@
-"""The ranks' side of a node: which jobs are attached, what they hold, and who waits to attach.
-
-Values and transitions alone; the loop carries messages in and out.
-"""
+"""The jobs that are attached on a node, and what they hold. Values, no I/O and no clock."""
 
 from __future__ import annotations
 
@@ -9,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from openqse.errors import LeaseDenied, NoLease
-from openqse.site import Site, format_request
+from openqse.errors import AgentUnavailable, LeaseDenied, NoLease
+from openqse.site import Site, SiteQPU, format_request
+from openqse.wire.leases import Mode
+from openqse.wire.versions import FIRST, Versions
 from openqse_agent.node.hooks import Attach
 
 
@@ -22,27 +21,34 @@ class Holding:
         ends_at: when the job's time limit ends, on this host's monotonic clock; None without one.
         capabilities: of the device, as its QPU agent sent them.
         slurm_us: microseconds that its QPU agent waited for slurmctld to grant it.
+        versions: of the protocol, that its QPU agent speaks.
     """
 
     qpu: str
     lease: str
     generation: int
     slots: int
-    mode: str
+    mode: Mode
     ends_at: float | None
     capabilities: Mapping[str, Any]
     slurm_us: int
+    versions: Versions = FIRST
 
 
 @dataclass
 class Job:
-    """A job attached on this node."""
+    """A job attached on this node.
+
+    Attributes:
+        holdings: by QPU. revoked: why leases that it held are no more, by their ids.
+    """
 
     id: int
     uid: int
     gid: int
     restart_count: int
     holdings: dict[str, Holding] = field(default_factory=dict)
+    revoked: dict[str, str] = field(default_factory=dict)
 
     def missing(self, request: Attach, site: Site) -> list[str]:
         """QPUs of a step's request that this node has not joined yet.
@@ -78,8 +84,10 @@ class Job:
         """The holding of that lease id.
 
         Raises:
-            NoLease: the job has none such.
+            NoLease: the job has none such, or no longer.
         """
+        if lease in self.revoked:
+            raise NoLease(self.revoked[lease], layer="QPU agent", remedy="Submit the job again")
         for holding in self.holdings.values():
             if holding.lease == lease:
                 return holding
@@ -114,25 +122,10 @@ class Job:
         return variables
 
 
-@dataclass
-class Attaching:
-    """An attach under way: all of its QPUs grant, or none is kept.
-
-    Attributes:
-        deadline: monotonic instant by which all must have answered.
-        asked: QPUs that have been asked. granted: those that have said yes.
-    """
-
-    request: Attach
-    deadline: float
-    asked: tuple[str, ...]
-    granted: dict[str, Holding] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        return len(self.granted) == len(self.asked)
-
-    @property
-    def silent(self) -> list[str]:
-        """QPUs whose agents have not answered."""
-        return [qpu for qpu in self.asked if qpu not in self.granted]
+def unavailable(qpu: SiteQPU) -> AgentUnavailable:
+    """The error that says that a QPU's agent does not answer."""
+    return AgentUnavailable(
+        f"the QPU agent of {qpu.name} at {qpu.endpoint} does not answer",
+        layer="QPU agent",
+        remedy=f"Ask the administrator to check openqse-qpu-agent {qpu.name} on its host",
+    )

@@ -11,7 +11,10 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from openqse.wire.leases import Mode
+from openqse.wire.versions import Versions
 from openqse_agent.files import PART, write_whole
 from openqse_agent.node.jobs import Holding, Job
 
@@ -45,7 +48,7 @@ class Records:
             try:
                 values = json.loads(path.read_text())
                 held = values.pop("holdings").items()
-                yield Job(**values, holdings={name: Holding(**each) for name, each in held})
+                yield Job(**values, holdings={name: _holding(**each) for name, each in held})
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 # Its job's ranks are told that their sockets are gone; Slurm ends what is left.
                 log.error("the record %s cannot be read and is dropped: %s", path, error)
@@ -53,3 +56,7 @@ class Records:
 
     def _path(self, job_id: int) -> Path:
         return self._directory / f"{job_id}.json"
+
+
+def _holding(mode: str, versions: dict[str, int], **values: Any) -> Holding:
+    return Holding(**values, mode=Mode(mode), versions=Versions(**versions))

@@ -25,22 +25,22 @@ _numbers = count(1)
 
 
 class Relay:
-    """One job's connection to one QPU agent, behind a front for the job's ranks.
+    """One job's connection to one QPU agent, behind a socket for the job's ranks.
 
-    Ending the front's context is what ends the proxy.
+    Ending that socket's context is what ends the proxy.
     """
 
     def __init__(
         self,
-        front: JobSocket,
+        socket: JobSocket,
         job_id: int,
         endpoint: str,
         identity: str,
         pair: Pair,
         key: bytes | None,
     ) -> None:
-        self.front = front
-        back = front.context.socket(zmq.DEALER)
+        self.socket = socket
+        back = socket.context.socket(zmq.DEALER)
         try:
             towards_qpu(back, pair, key)
             # Numbered, since the QPU agent may not have noticed the end of the job's last one.
@@ -48,29 +48,29 @@ class Relay:
             back.connect(endpoint)
         except BaseException:
             back.close(linger=0)
-            front.router.close(linger=0)
-            front.close()
+            socket.router.close(linger=0)
+            socket.close()
             raise
-        self._thread = threading.Thread(target=self._pass_on, args=(back,), name=front.path.name)
+        self._thread = threading.Thread(target=self._pass_on, args=(back,), name=socket.path.name)
         self._thread.start()
 
     def _pass_on(self, back: zmq.Socket[bytes]) -> None:
         try:
-            zmq.proxy(self.front.router, back)
+            zmq.proxy(self.socket.router, back)
         except zmq.ContextTerminated:
             pass
         except zmq.ZMQError:
             log.exception("a relay ended")
         finally:
-            self.front.router.close(linger=0)
+            self.socket.router.close(linger=0)
             back.close(linger=0)
 
     def close(self) -> None:
         """Ends the relay; what is on its way is dropped."""
-        self.front.close()
+        self.socket.close()
         self._thread.join()
         with suppress(OSError):  # its folder is the job's user's: anything may stand there now
-            self.front.path.unlink()
+            self.socket.path.unlink()
 
 
 def towards_qpu(socket: zmq.Socket[bytes], pair: Pair, server_key: bytes | None) -> None:

@@ -133,7 +133,7 @@ class SlurmClient(Protocol):
         ...
 
     def record_use(self, job_id: int, use: Mapping[str, QPUUse]) -> bool:
-        """Has a job's accounting record say what it used, by QPU (see ``usage_comment``).
+        """Writes what a job used of each QPU into its accounting record (``usage_comment``).
 
         What the record says of other QPUs, and any text of the site's, stays. Needs a Slurm
         operator's rights. Refused while slurmdbd has no record of the job or takes it to run still.

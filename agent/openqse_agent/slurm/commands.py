@@ -83,7 +83,7 @@ class Commands:
             unreadable("sshare and scontrol show config", error, rows)
 
     def record_use(self, job_id: int, use: Mapping[str, QPUUse]) -> bool:
-        """Has a job's accounting record say what it used, by QPU (see ``usage_comment``).
+        """Writes what a job used of each QPU into its accounting record (``usage_comment``).
 
         It is said in AdminComment, or in SystemComment where AdminComment has quotes, which
         sacctmgr would turn into backticks.

@@ -24,9 +24,10 @@ from openqse.program.openqasm.values import Bits, Constant, Qubits
 
 _GAP = r"(?:\s+|//[^\n]*)*"
 _ELEMENT = r"[A-Za-z_]\w*\[\d+\]"
+_OPERAND = r"(?:[A-Za-z_]\w*(?:\[\d+\])?|\$\d+)"
 _GATE = re.compile(
     rf"{_GAP}([A-Za-z_]\w*)(?:[ \t]*\(((?:[^()\n;{{}}]|\([^()\n;{{}}]*\))*)\))?"
-    rf"[ \t]+({_ELEMENT}(?:[ \t]*,[ \t]*{_ELEMENT})*)[ \t]*;"
+    rf"[ \t]+({_OPERAND}(?:[ \t]*,[ \t]*{_OPERAND})*)[ \t]*;"
 )
 _MEASURE = re.compile(
     rf"{_GAP}(?:({_ELEMENT})[ \t]*=[ \t]*measure[ \t]+({_ELEMENT})"
@@ -183,20 +184,29 @@ class Flat(Operations):
             self._operands.clear()
         qubits: list[int] = []
         for operand in named.split(","):
-            name, _, rest = operand.partition("[")
-            number = rest.rstrip()[:-1]
-            found = self.global_scope.names.get(name.strip())
-            if not isinstance(found, Qubits) or found.scalar or len(number) > 9:
+            qubit = self._qubit_of(operand.strip())
+            if qubit < 0:
                 break
-            if int(number) >= len(found.numbers):
-                break
-            qubits.append(found.numbers[int(number)])
+            qubits.append(qubit)
         else:
             if len(set(qubits)) == len(qubits):
                 self._operands[named] = tuple(qubits)
                 return tuple(qubits)
         self._operands[named] = None
         return None
+
+    def _qubit_of(self, operand: str) -> int:
+        """A single qubit from its text; -1 where it is none, or not the program's."""
+        name, bracket, rest = operand.partition("[")
+        if len(rest) > 9 or len(name) > 64:
+            return -1
+        if name[0] == "$":
+            return int(name[1:]) if len(name) < 10 and int(name[1:]) < self._num_physical else -1
+        found = self.global_scope.names.get(name)
+        if not isinstance(found, Qubits) or found.scalar == bool(bracket):
+            return -1
+        number = int(rest[:-1]) if bracket else 0
+        return found.numbers[number] if number < len(found.numbers) else -1
 
     def _measure_flat(self, match: re.Match[str]) -> bool:
         """A measurement of one qubit into one bit; False if something is wrong with it."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from openqse.program.observable import PauliSum
 from openqse_emulator.randomness import Uniforms
 from openqse_emulator.statevector import canonical, execute, measure
 from openqse_emulator.statevector.execute import NO_NOISE, Engine, Prepared, State
@@ -20,6 +22,12 @@ DECAY = 0
 
 #: What becomes of shots at the end of their branch: the state, and their numbers.
 Use = Callable[[State, NDArray[np.int64]], None]
+#: What takes part in a branch: shots, or a probability.
+Part = TypeVar("Part")
+
+#: What rounding leaves of the probability of an outcome that cannot be.
+_IMPOSSIBLE = 1e-14
+_NO_SHOTS = np.zeros(0, dtype=np.int64)
 
 
 def sample(
@@ -102,23 +110,97 @@ def follow(
         keep_phases: see ``Engine.evolve``.
         noisy: whether the plan is to serve other Pauli operators as well.
     """
-    planned, spaces = prepared.planned(angles, keep_phases, noisy)
+    spaces = prepared.planned(angles, keep_phases, noisy)[1]
     spaces[0].rewrite(angles, noise)
-    bound = spaces[0].bind(planned, engine.dtype)
-    items = spaces[0].items[: spaces[0].frame[0]]
-    collapses = items[items[:, 0] == canonical.COLLAPSE]
-    n = planned.num_qubits
 
     @cache
     def draws(stream: int) -> NDArray[np.float64]:
         return uniforms.draw(stream, 0, len(memory))
 
-    waiting = [(engine.take(n), 0, shots)]
+    def split(
+        i: int, cumulative: NDArray[np.float64], part: NDArray[np.int64]
+    ) -> list[tuple[int, NDArray[np.int64]]]:
+        outcomes = np.searchsorted(cumulative, draws(i + 1)[part], side="right")
+        found = [(value, part[outcomes == value]) for value in np.unique(outcomes).tolist()]
+        return sorted(found, key=lambda outcome: -len(outcome[1]))
+
+    _walk(
+        engine, prepared, angles, memory, shots, split, lambda part: part, use, stopped,
+        channels=channels, keep_phases=keep_phases, noisy=noisy,
+    )  # fmt: skip
+
+
+def expectation(
+    engine: Engine,
+    prepared: Prepared,
+    observable: PauliSum,
+    angles: NDArray[np.float64],
+    stopped: Stopped,
+) -> float:
+    """The exact expectation of an observable at the end of a program that collapses: every outcome
+    that can be is followed, with its probability.
+
+    Args:
+        prepared: read as ``observed`` (see ``program.read``).
+
+    Raises:
+        TaskCancelled: ``stopped`` was true.
+    """
+    values: list[float] = []
+    memory = np.zeros((0, -(-prepared.program.num_clbits // 8)), dtype=np.uint8)
+    prepared.planned(angles, True)[1][0].rewrite(angles, NO_NOISE)
+
+    def split(_: int, cumulative: NDArray[np.float64], weight: float) -> list[tuple[int, float]]:
+        shares = np.diff(cumulative, prepend=0.0, append=1.0)
+        found = [(value, weight * share) for value, share in enumerate(shares.tolist())
+                 if share > _IMPOSSIBLE]  # fmt: skip
+        return sorted(found, key=lambda outcome: -outcome[1])
+
+    def use(state: State, weight: float) -> None:
+        values.append(weight * engine.expectation(state, observable, stopped))
+
+    _walk(
+        engine, prepared, angles, memory, 1.0, split, lambda _: _NO_SHOTS, use, stopped,
+        keep_phases=True,
+    )  # fmt: skip
+    return math.fsum(values)
+
+
+def _walk(
+    engine: Engine,
+    prepared: Prepared,
+    angles: NDArray[np.float64],
+    memory: NDArray[np.uint8],
+    whole: Part,
+    split: Callable[[int, NDArray[np.float64], Part], list[tuple[int, Part]]],
+    shots_of: Callable[[Part], NDArray[np.int64]],
+    use: Callable[[State, Part], None],
+    stopped: Stopped,
+    *,
+    channels: Sequence[NDArray[np.complex128]] = (),
+    keep_phases: bool = False,
+    noisy: bool = False,
+) -> None:
+    """Evolves a program, whose first workspace has its numbers, through the outcomes that occur.
+
+    Args:
+        whole: what takes part in the beginning.
+        split: of a collapse's number, the running sum of its outcomes' probabilities (but the last)
+            and what takes part: the outcomes that occur, and what takes part in each. The last
+            goes first.
+        shots_of: the shots of a part, whose outcomes are written into ``memory``.
+    """
+    planned, spaces = prepared.planned(angles, keep_phases, noisy)
+    bound = spaces[0].bind(planned, engine.dtype)
+    items = spaces[0].items[: spaces[0].frame[0]]
+    collapses = items[items[:, 0] == canonical.COLLAPSE]
+    n = planned.num_qubits
+    waiting = [(engine.take(n), 0, whole)]
     while waiting:
-        numbers, i, shots = waiting.pop()
+        numbers, i, part = waiting.pop()
         engine.advance(planned, bound, numbers, i, stopped)
         if i == len(collapses):
-            use(execute.state_of(numbers, spaces[0]), shots)
+            use(execute.state_of(numbers, spaces[0]), part)
             engine.give_back(numbers)
             continue
         _, qubits, what, frame = collapses[i].tolist()
@@ -129,17 +211,14 @@ def follow(
             branches = _Decayed(engine, numbers, qubits & 63, frame & 1, stopped)
         else:
             branches = _Channelled(numbers, qubits, channels[-3 - what], frame)
-        outcomes = np.searchsorted(branches.cumulative, draws(i + 1)[shots], side="right")
-        found = [(value, shots[outcomes == value]) for value in np.unique(outcomes).tolist()]
-        found.sort(key=lambda outcome: -len(outcome[1]))
-        for value, part in found[:-1]:
+        *others, (last, rest) = split(i, branches.cumulative, part)
+        for value, share in others:
             other = engine.take(n)
             other[:] = numbers
-            branches.go(other, value, part)
-            waiting.append((other, i + 1, part))
-        value, part = found[-1]
-        branches.go(numbers, value, part)
-        waiting.append((numbers, i + 1, part))
+            branches.go(other, value, shots_of(share))
+            waiting.append((other, i + 1, share))
+        branches.go(numbers, last, shots_of(rest))
+        waiting.append((numbers, i + 1, rest))
 
 
 class _Measured:

@@ -33,19 +33,24 @@ def _digest_of_sources() -> str:
 _SOURCES = _digest_of_sources()
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Callable[..., Any], *, inlined: bool = False) -> Any:
     """Compiles a function to machine code that runs without the interpreter's lock.
 
     The code is cached where numba finds a directory it may write; a directory that NUMBA_CACHE_DIR
     names and that may only be read (one built with an image, for all users) is read; where there is
     neither, the code lives as long as the process. A change of any module that has kernels makes
     what is cached stale.
+
+    Args:
+        inlined: its code becomes part of the kernels that call it: a call that hands on records of
+            many arrays takes longer than what is done to a small state.
     """
     compiled: Any
+    options = {**_OPTIONS, "forceinline": inlined}
     try:
-        compiled = numba.njit(cache=True, **_OPTIONS)(function)
+        compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no directory that it may write
-        compiled = numba.njit(**_OPTIONS)(function)
+        compiled = numba.njit(**options)(function)
     if _SharedLocator(function).is_read_only():
         compiled._cache = _shared_cache(function)
     if hasattr(compiled._cache, "_cache_file"):

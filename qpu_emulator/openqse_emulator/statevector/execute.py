@@ -245,13 +245,18 @@ class Engine:
         self._scratch: list[NDArray[Any]] = [np.zeros(0, dtype)] * threads
         self._spare: NDArray[Any] | None = None
 
-    def prepare(self, circuit: Circuit | Program, threads: int | None = None) -> Prepared:
+    def prepare(
+        self, circuit: Circuit | Program, threads: int | None = None, *, observed: bool = False
+    ) -> Prepared:
         """Reads a program.
 
         Args:
             threads: for how many threads there is to be a workspace; None means all.
+            observed: of a circuit, whether an observable stands at its end (see ``program.read``).
         """
-        read = circuit if isinstance(circuit, Program) else program.read(circuit)
+        read = circuit
+        if not isinstance(read, Program):
+            read = program.read(read, observed=observed)
         return Prepared(read, self.dtype, threads or self.team.threads)
 
     def evolve(
@@ -262,7 +267,7 @@ class Engine:
         *,
         keep_phases: bool = True,
     ) -> State:
-        """The state that a pure program prepares.
+        """The state that a program without collapses prepares.
 
         Args:
             angles: float64 ``(n_angles,)``, a row of ``Circuit.bind``.
@@ -301,8 +306,8 @@ class Engine:
         angles: NDArray[np.float64],
         stopped: Stopped,
     ) -> NDArray[np.float64]:
-        """The expectations of an observable in the states that a pure program prepares: float64
-        ``(k,)``.
+        """The expectations of an observable in the states that a program without collapses
+        prepares: float64 ``(k,)``.
 
         Args:
             angles: float64 ``(k, n_angles)``, as ``Circuit.bind`` gives them.

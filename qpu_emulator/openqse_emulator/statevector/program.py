@@ -9,8 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openqse.program.circuit import Circuit
-from openqse.program.gates import NON_UNITARY, Op
-from openqse_emulator.statevector.canonical import FUSED, LAST_FUSED, PLAIN, is_diagonal
+from openqse.program.gates import Op
+from openqse_emulator.statevector.canonical import (
+    BRANCH,
+    FUSED,
+    LAST_FUSED,
+    PLAIN,
+    SHRINK,
+    is_diagonal,
+)
 from openqse_emulator.statevector.compiled import kernel
 
 _ID, _BARRIER = int(Op.ID), int(Op.BARRIER)
@@ -37,9 +44,8 @@ class Program:
         most_items: bound on the number of items that they become.
         final_qubits, final_clbits: int64 ``(measurements,)``, which qubit ends up in which
             classical bit; no later operation touches these qubits or bits.
-        collapses: number of measurements and resets in the course of the program.
-        pure: the program prepares one state: measurements come last and nothing but fresh qubits
-            is reset.
+        collapses: number of measurements and resets in the course of the program; where there are
+            none, it prepares one state.
     """
 
     num_qubits: int
@@ -51,7 +57,6 @@ class Program:
     final_qubits: NDArray[np.int64]
     final_clbits: NDArray[np.int64]
     collapses: int
-    pure: bool
 
     def with_operations(
         self, operations: NDArray[np.int64], operands: NDArray[np.int32], collapses: int
@@ -61,20 +66,27 @@ class Program:
         _fuse(operations, operands, self.num_qubits)  # what is between two gates has changed
         return replace(
             self, operations=operations, operands=operands, most_items=most_items,
-            collapses=collapses, pure=not collapses,
+            collapses=collapses,
         )  # fmt: skip
 
 
-def read(circuit: Circuit) -> Program:
+def read(circuit: Circuit, *, observed: bool = False) -> Program:
     """The program of a circuit.
 
     Left out are identities, barriers, resets of qubits that nothing has touched, and, on qubits
-    that nothing touches again, resets and measurements whose bit is written again.
+    that nothing touches again, resets and measurements whose bit is written again or is none of the
+    results'.
+
+    Args:
+        circuit: without control flow and delays, every measurement with a bit.
+        observed: whether an observable of all qubits stands at the end. Then what comes last on a
+            qubit is left out if it is a measurement (see ``timing.final_measurements``), and
+            stays if it is a reset.
     """
-    operations, operands, positions, last, most_items, collapses, pure = _read(
+    operations, operands, positions, last, most_items, collapses = _read(
         circuit.opcodes, circuit.controls, circuit.clbits, circuit.operand_offsets,
         circuit.operands, circuit.angle_offsets, circuit.term_angles, len(circuit.angle_constants),
-        circuit.num_qubits, circuit.num_clbits,
+        circuit.num_qubits, circuit.num_clbits, circuit.num_outputs, observed,
     )  # fmt: skip
     return Program(
         num_qubits=circuit.num_qubits,
@@ -86,25 +98,27 @@ def read(circuit: Circuit) -> Program:
         final_qubits=last[0],
         final_clbits=last[1],
         collapses=collapses,
-        pure=pure,
     )
 
 
 #: By opcode, whether it is not unitary, is a gate on one qubit, or is of what noise adds.
 _NON_UNITARY, _PLAIN, _ADDED = np.zeros((3, 256), dtype=np.bool_)
-_NON_UNITARY[[int(op) for op in NON_UNITARY]] = True
+_NON_UNITARY[[_MEASURE, _RESET]] = True
 _PLAIN[: Op.U + 1] = True
-_ADDED[max(Op) + 1 :] = True
+_ADDED[[SHRINK, BRANCH]] = True
 
 
 @kernel
 def _read(
     opcodes: Any, controls: Any, clbits: Any, offsets: Any, operands: Any, angle_offsets: Any,
     term_angles: Any, angles: int, num_qubits: int, num_clbits: int,
+    num_outputs: int, observed: bool,
 ) -> Any:  # fmt: skip
     """The operations of a program, their operands and positions, qubits and classical bits of the
-    last measurements, the bound on items, the number of collapses, and whether it is pure."""
-    fates, pure = _fates(opcodes, operands, offsets, clbits, num_qubits, num_clbits)
+    last measurements, the bound on items, and the number of collapses."""
+    fates = _fates(
+        opcodes, operands, offsets, clbits, num_qubits, num_clbits, num_outputs, observed
+    )
     chained = _chained(opcodes, controls, operands, offsets, num_qubits)
     free = np.zeros(angles, dtype=np.bool_)
     for term in range(len(term_angles)):
@@ -128,7 +142,7 @@ def _read(
     own = operands.copy()  # what a circuit has is read-only: another type
     _fuse(operations, own, num_qubits)
     most_items = _most_items(operations) + 3 * num_qubits
-    return operations, own, positions, last, most_items, collapses, pure
+    return operations, own, positions, last, most_items, collapses
 
 
 @kernel
@@ -145,9 +159,10 @@ def _most_items(operations: Any) -> int:
 
 @kernel
 def _fates(
-    opcodes: Any, operands: Any, offsets: Any, clbits: Any, num_qubits: int, num_clbits: int
-) -> Any:
-    """What becomes of each operation, and whether the program prepares one state."""
+    opcodes: Any, operands: Any, offsets: Any, clbits: Any, num_qubits: int, num_clbits: int,
+    num_outputs: int, observed: bool,
+) -> Any:  # fmt: skip
+    """What becomes of each operation."""
     count = len(opcodes)
     fates = np.full(count, _KEPT, dtype=np.int64)
     touched = np.zeros(num_qubits, dtype=np.bool_)
@@ -161,7 +176,7 @@ def _fates(
                 touched[operands[j]] = True
     touched[:] = False
     written = np.zeros(num_clbits, dtype=np.bool_)
-    pure = True
+    written[num_outputs:] = True  # nobody looks at them
     for i in range(count - 1, -1, -1):
         op = opcodes[i]
         if fates[i] == _LEFT_OUT:
@@ -171,16 +186,19 @@ def _fates(
                 touched[operands[j]] = True
             continue
         q, bit = operands[offsets[i]], clbits[i]
+        if observed:
+            if op == _MEASURE and not touched[q]:
+                fates[i] = _LEFT_OUT
+            touched[q] = True
+            continue
         seen = op == _MEASURE and not written[bit]
-        if touched[q] or op == _RESET:
-            pure = False
         if not touched[q]:
             fates[i] = _LAST if seen else _LEFT_OUT
         if seen or fates[i] == _KEPT:
             touched[q] = True
         if op == _MEASURE:
             written[bit] = True
-    return fates, pure
+    return fates
 
 
 @kernel

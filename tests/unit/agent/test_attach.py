@@ -20,15 +20,16 @@ from typing import Any
 
 import pytest
 import zmq
-from stack import Hook, Refused, Stack, eventually, records
 
 import openqse
-from conftest import free_ports
 from openqse.wire.frames import decode_body, encode
 from openqse.wire.messages import Kind, header
 from openqse_agent.cli.ask import ask
+from openqse_agent.node.events import Leave
 from openqse_agent.node.loop import NodeAgent
 from openqse_agent.qpu.leases import Lease, State
+from tests.support.agents.stack import Hook, Refused, Stack, eventually, records
+from tests.support.ports import free_ports
 
 OTHER_UID = 12345
 
@@ -290,13 +291,13 @@ def test_a_malformed_hook_request_is_answered_with_an_error(shared: Stack, block
 
 
 def test_a_hook_that_hangs_up_early_leaves_nothing_behind(shared: Stack) -> None:
-    before = len(shared.node._by_socket)
+    before = len(shared.node._poller)
     for part in (b"", b"VERSION=1\0OP="):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as hook:
             hook.connect(str(shared.runtime / "node.sock"))
             hook.sendall(part)
     assert shared.detach(7)["STATUS"] == "ok"
-    eventually(lambda: len(shared.node._by_socket) == before and not shared.node._hooks)
+    eventually(lambda: len(shared.node._poller) == before and not shared.node._hooks.connections)
 
 
 # --- requeue and detach ---------------------------------------------------------------------------
@@ -347,7 +348,7 @@ def test_two_detaches_of_a_job_at_once_are_both_answered(shared: Stack) -> None:
     with ThreadPoolExecutor() as pool:
         answers = [pool.submit(shared.exchange, block) for _ in range(8)]
         assert all(dict(a.result(10))["STATUS"] == "ok" for a in answers)
-    assert not shared.node._hooks
+    assert not shared.node._hooks.connections
 
 
 def test_a_job_that_attached_before_the_node_agent_was_restarted_can_be_detached(
@@ -377,7 +378,7 @@ def test_a_job_attaches_again_after_the_node_agent_was_restarted(stack: Stack) -
 def test_detach_does_not_wait_for_a_qpu_agent_that_is_down(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.node.loop._DETACH_TIMEOUT", 0.3)
+    monkeypatch.setattr("openqse_agent.node.attach._DETACH_TIMEOUT", 0.3)
     stack.slurm.submit(7, {"qpu_emu0": 1, "qpu_emu1": 1})
     stack.attach(7, "emu0,emu1")
     stack.stop_qpu("emu1")
@@ -473,7 +474,7 @@ def test_no_clock_ends_a_lease_and_a_limit_that_was_extended_counts(
     stack.slurm.limit(8, 900.0)
     agent = stack.qpus["emu0"].agent
     eventually(lambda: [8] in stack.slurm.questions[2:])
-    eventually(lambda: not agent._admission._asking)
+    eventually(lambda: agent._admission._reconciling is None)
     assert stack.slurm.questions == [[7], [8], [8]]
     assert stack.leases("emu0") == [7, 8]
 
@@ -534,8 +535,8 @@ def test_a_detach_that_was_lost_is_made_up_for(stack: Stack) -> None:
     detached.start()
     eventually(lambda: stack.leases("emu1") == [])
     # What the node agent has said to the agent that is down is lost with the connection.
-    uplink = stack.node._uplinks["emu0"]
-    eventually(lambda: uplink.lost)
+    link = stack.node._links["emu0"]
+    eventually(lambda: link.lost)
     stack.start_qpu("emu0")
     detached.join(10)
     eventually(lambda: stack.leases("emu0") == [8])
@@ -570,8 +571,8 @@ def test_a_former_lease_of_a_job_cannot_be_detached_in_place_of_its_next(stack: 
     stack.slurm.submit(7, {"qpu_emu0": 1})
     first = stack.attach(7, "emu0")["emu0_QRMI_JOB_ACQUISITION_TOKEN"]
     stack.attach(7, "emu0", restarts=1)
-    stack.node._leave(7, {"emu0": first})
-    eventually(lambda: stack.node._uplinks["emu0"]._waiting_since is None)
+    stack.node._leave(Leave("emu0", 7, first))
+    eventually(lambda: stack.node._links["emu0"]._waiting_since is None)
     assert stack.leases("emu0") == [7]
 
 
@@ -646,7 +647,7 @@ def test_many_jobs_leave_no_thread_descriptor_directory_or_lease_behind(stack: S
             # The pools that ask slurmctld grow to four threads when they see fit.
             sum(not thread.name.startswith("slurm") for thread in threading.enumerate()),
             len(list(stack.runtime.iterdir())),
-            len(stack.node._by_socket),
+            len(stack.node._poller),
         )
 
     try:

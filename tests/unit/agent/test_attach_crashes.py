@@ -9,14 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from stack import Refused, Stack, eventually
 
+from openqse_agent.node.attach import Attachments
+from openqse_agent.node.hook_server import HookServer
+from openqse_agent.node.job_directory import JobDirectory
 from openqse_agent.node.loop import NodeAgent
 from openqse_agent.node.qpu_link import QPULink
 from openqse_agent.node.records import Records
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import LeaseTable
-from openqse_agent.qpu.loop import QPUAgent
+from openqse_agent.qpu.leases.service import LeaseService
+from tests.support.agents.stack import Refused, Stack, eventually
 
 
 class Killed(BaseException):
@@ -57,17 +60,17 @@ class Axe:
 
 NODE_STEPS = (
     (QPULink, "say"),
-    (NodeAgent, "_granted"),
-    (NodeAgent, "_open_door"),
-    (NodeAgent, "_open_relay"),
+    (Attachments, "handle"),
+    (NodeAgent, "_open_directory"),
+    (JobDirectory, "open_relay"),
     (Records, "write"),
-    (NodeAgent, "_answer"),
+    (HookServer, "answer"),
 )
 QPU_STEPS = (
     (LeaseTable, "grant"),
     (LeaseTable, "join"),
     (Journal, "write_lease"),
-    (QPUAgent, "_send"),
+    (LeaseService, "_grant"),
 )
 
 
@@ -75,7 +78,7 @@ QPU_STEPS = (
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.1)
     monkeypatch.setattr("openqse_agent.node.qpu_link.LOST_AFTER", 0.5)
-    monkeypatch.setattr("openqse_agent.node.loop._ASK_AGAIN", 0.2)
+    monkeypatch.setattr("openqse_agent.node.attach._ASK_AGAIN", 0.2)
 
 
 @pytest.fixture(autouse=True)
@@ -91,17 +94,17 @@ def bury_node(stack: Stack) -> None:
     """Ends what the death of the process would have ended."""
     stack._node_thread.join(10)
     node = stack.node
-    for door in node._doors.values():
-        door.front.router.close(linger=0)
-        for front in (door.front, *(relay.front for relay in door.relays.values())):
-            for ready in front.handlers:
+    for opened in node._directories.values():
+        opened.socket.router.close(linger=0)
+        for socket in (opened.socket, *(relay.socket for relay in opened.relays.values())):
+            for ready in socket.handlers:
                 ready.close(linger=0)
-            front.context.term()
-        for relay in door.relays.values():
+            socket.context.term()
+        for relay in opened.relays.values():
             relay._thread.join()
-    for hook in node._hooks.values():
-        hook.connection.close()
-    node._listener.close()
+    for connection in node._hooks.connections.values():
+        connection.socket.close()
+    node._hooks._listener.close()
     node._context.destroy(linger=0)
 
 
@@ -110,7 +113,7 @@ def bury_qpu(stack: Stack, name: str) -> None:
     running.thread.join(10)
     running.agent._executor.stop(5)
     running.agent._charging.stop(5)
-    running.agent._pool.shutdown()
+    running.agent._slurm._pool.shutdown()
     running.agent._journal.close()
     running.agent._context.destroy(linger=0)
 
@@ -129,11 +132,11 @@ def both_or_none(stack: Stack) -> Callable[[], bool]:
 
     def settled() -> bool:
         held = (stack.leases("emu0"), stack.leases("emu1"))
-        doors = [path.name for path in stack.runtime.glob("job-*")]
+        directories = [path.name for path in stack.runtime.glob("job-*")]
         states = [x.state for running in stack.qpus.values() for x in running.agent._leases]
         if held == ([7], [7]):
-            return doors == ["job-7"] and set(states) == {"active"}
-        return held == ([], []) and doors == []
+            return directories == ["job-7"] and set(states) == {"active"}
+        return held == ([], []) and directories == []
 
     return settled
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import Stack
 
-from conftest import free_ports
 from openqse import site as sites
 from openqse_agent.cli import main as cli
 from openqse_agent.cli.site import lua_table, slurm_lines
+from tests.support.agents.stack import Stack
+from tests.support.ports import free_ports
 
 
 def write_site(path: Path, qpus: dict[str, tuple[int, int]], extra: str = "") -> Path:
@@ -272,7 +273,8 @@ def test_check_finds_an_agent_of_other_slots_and_one_that_is_down(
 
     monkeypatch.setattr(command, "inquire", partial(_quick, command.inquire))
     stack.stop_qpu("emu1")
-    stack.qpus["emu0"].agent._qpu = sites.SiteQPU("emu0", 3, "", "")
+    reports = stack.qpus["emu0"].agent._reports
+    reports._from = replace(reports._from, qpu=sites.SiteQPU("emu0", 3, "", ""))
     code, found = findings(agreeing, capsys)
     assert (code, list(found)) == (1, ["QPU agent of emu0", "QPU agent of emu1"])
     assert "it has 3 slots, the site file 4; restart it" in found["QPU agent of emu0"]

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_agent import FakeAgent, Says
 from test_cli import write_site
 
 from openqse.errors import NotSupported
 from openqse.program.circuit import FORMAT, Circuit
 from openqse.program.openqasm import loads
 from openqse.wire import limits
+from tests.support.agents.fake_agent import FakeAgent, Says
 
 ANSATZ = """
 OPENQASM 3; include "stdgates.inc";

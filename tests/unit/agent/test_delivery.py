@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
-from stack import Stack, eventually
 from test_tasks import echo_program, value_of
 
 import openqse
@@ -22,14 +21,15 @@ from openqse.site import Site
 from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode, unbundle
 from openqse.wire.messages import Kind, header
-from openqse.wire.tasks import TaskRequest, encode_task
+from openqse.wire.tasks import encode_task
 from openqse_agent.qpu.journal import Journal
-from openqse_agent.qpu.loop import QPUAgent
+from openqse_agent.qpu.tasks.intake import Intake
+from tests.support.agents.stack import Stack, eventually
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Claims and heartbeats often, so that the tests need not wait for them."""
+    """Questions and heartbeats often, so that the tests need not wait for them."""
     monkeypatch.setattr("openqse.client.recovery.ASK_EVERY", 0.2)
     monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.2)
 
@@ -51,15 +51,16 @@ def all_right(futures: dict[Any, int], timeout: float = 60) -> None:
 def test_results_that_are_lost_are_sent_again_and_not_run_again(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send, lost = QPUAgent._send, []
+    intake, lost = stack.qpus["emu0"].agent._intake, []
+    send = intake._send
 
-    def lose(self: QPUAgent, address: Any, frames: Any) -> None:
+    def lose(address: Any, frames: Any) -> None:
         if len(lost) < 5 and decode_header(frames).kind in (Kind.RESULT, Kind.BUNDLE):
             lost.append(frames)
         else:
-            send(self, address, frames)
+            send(address, frames)
 
-    monkeypatch.setattr(QPUAgent, "_send", lose)
+    monkeypatch.setattr(intake, "_send", lose)
     futures = {rank.submit(echo_program(), parameters=[i], shots=1): i for i in range(100)}
     all_right(futures)
     assert len(lost) == 5
@@ -70,22 +71,22 @@ def test_results_that_are_lost_are_sent_again_and_not_run_again(
 def test_tasks_and_cancellations_that_are_lost_are_sent_again(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handle, lost = QPUAgent._handle, []
+    take, lost = Intake.take, []
 
-    def lose(self: QPUAgent, address: Any, head: Any, frames: Any) -> None:
+    def lose(self: Intake, address: Any, head: Any, frames: Any) -> None:
         if head.kind in (Kind.RUN, Kind.CANCEL) and (head.kind, head.task) not in lost:
             lost.append((head.kind, head.task))  # each is heard when it comes again
         else:
-            handle(self, address, head, frames)
+            take(self, address, head, frames)
 
-    monkeypatch.setattr(QPUAgent, "_handle", lose)
+    monkeypatch.setattr(Intake, "take", lose)
     all_right({rank.submit(echo_program(), parameters=[i], shots=1): i for i in range(30)})
     assert charged(stack) == 30
     stack.qpus["emu0"].device.hold.clear()
     future = rank.submit(echo_program(), parameters=[1])
     with pytest.raises(DeadlineExceeded):
         future.result(1.0)
-    assert len(stack.qpus["emu0"].agent._tasks) == 1
+    assert len(stack.qpus["emu0"].agent._intake.tasks) == 1
     future.cancel()
     with pytest.raises(TaskCancelled):
         future.result(20)
@@ -96,13 +97,13 @@ def test_a_task_that_takes_long_is_asked_after_and_not_sent_again(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[Kind] = []
-    handle = QPUAgent._handle
+    take = Intake.take
 
-    def listen(self: QPUAgent, address: Any, head: Any, frames: Any) -> None:
+    def listen(self: Intake, address: Any, head: Any, frames: Any) -> None:
         heard.append(head.kind)
-        handle(self, address, head, frames)
+        take(self, address, head, frames)
 
-    monkeypatch.setattr(QPUAgent, "_handle", listen)
+    monkeypatch.setattr(Intake, "take", listen)
     stack.qpus["emu0"].device.hold.clear()
     future = rank.submit(echo_program(), parameters=[5])
     with pytest.raises(DeadlineExceeded):
@@ -286,7 +287,7 @@ class Raw:
 
     def run(self, number: int, program: openqse.Circuit, shots: int = 1, **more: Any) -> None:
         work = Work(bytes.fromhex(program.id), np.empty((1, 0)), shots=shots)
-        body, buffers = encode_task(TaskRequest(work, program.program))
+        body, buffers = encode_task(work, program.program)
         self.say(Kind.RUN, self.session + number.to_bytes(8, "big"), body | more, buffers)
 
     def hear(self) -> tuple[str, int, dict[str, Any]]:
@@ -336,7 +337,7 @@ def test_an_id_that_was_used_is_known_even_when_its_session_is_forgotten(
         one = raw(session)
         one.run(1, SMALL)
         assert one.hear()[0] == Kind.RESULT
-    (ledger,) = stack.qpus["emu0"].agent._ledgers.values()
+    (ledger,) = stack.qpus["emu0"].agent._intake.ledgers.values()
     assert list(ledger.sessions) == [b"session1", b"session2"]
     one = raw(b"session0")
     one.run(1, SMALL)
@@ -352,7 +353,7 @@ def test_memory_for_results_is_flat_while_a_client_takes_them(
     for start in range(0, 3000, 100):
         futures = [rank.submit(program, parameters=[i], shots=1) for i in range(start, start + 100)]
         assert [value_of(f.result(10)) for f in futures] == list(range(start, start + 100))
-        (ledger,) = stack.qpus["emu0"].agent._ledgers.values()
+        (ledger,) = stack.qpus["emu0"].agent._intake.ledgers.values()
         (session,) = ledger.sessions.values()
         assert len(session.kept) <= 200
         assert session.tasks == ledger.tasks == session.size == 0
@@ -365,7 +366,7 @@ def parked(stack: Stack) -> int:
     """Tasks of the job that are parked, once all that it has left are."""
     agent = stack.qpus["emu0"].agent
     executor = agent._executor
-    eventually(lambda: executor.parked() and len(executor.parked()) == len(agent._tasks))
+    eventually(lambda: executor.parked() and len(executor.parked()) == len(agent._intake.tasks))
     return len(executor.parked())
 
 
@@ -378,11 +379,11 @@ def test_a_session_that_takes_no_results_waits_and_the_others_do_not(
         stuck.run(number, SMALL, shots=10_000)  # results of 10 kB, that it does not read
     agent = stack.qpus["emu0"].agent
     waiting = parked(stack)
-    (ledger,) = agent._ledgers.values()
+    (ledger,) = agent._intake.ledgers.values()
     assert waiting >= 10
     other = raw(b"session1")
     for number in range(50):
-        other.run(number, SMALL, taken=[number - 1] if number else [])
+        other.run(number, SMALL, acknowledged=[number - 1] if number else [])
         assert other.hear()[:2] == (Kind.RESULT, number)
     assert parked(stack) == waiting
     had = set()
@@ -406,7 +407,7 @@ def test_tasks_that_wait_for_a_session_end_with_their_lease(
     agent = stack.qpus["emu0"].agent
     parked(stack)
     assert stack.detach(7)["STATUS"] == "ok"
-    eventually(lambda: not agent._tasks and not agent._ledgers)
+    eventually(lambda: not agent._intake.tasks and not agent._intake.ledgers)
 
 
 def test_a_flood_of_tasks_is_refused_by_name_and_slows_nobody(
@@ -460,7 +461,7 @@ def test_tasks_wait_for_a_disk_that_is_full_and_go_on_when_there_is_space(
     agent = stack.qpus["emu0"].agent
     _fill(agent._journal, monkeypatch)
     future = rank.submit(echo_program(), parameters=[4], shots=1)
-    eventually(lambda: agent._storage_error is not None)
+    eventually(lambda: agent._settling.error is not None)
     with pytest.raises(DeadlineExceeded):
         future.result(0.5)
     agent._journal._db.execute("PRAGMA max_page_count = 1000000")
@@ -471,7 +472,7 @@ def test_tasks_wait_for_a_disk_that_is_full_and_go_on_when_there_is_space(
 def test_tasks_that_have_waited_long_for_a_full_disk_end_with_an_error_that_says_so(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.qpu.loop._STORAGE_PATIENCE", 0.3)
+    monkeypatch.setattr("openqse_agent.qpu.journal.settling._PATIENCE", 0.3)
     agent = stack.qpus["emu0"].agent
     _fill(agent._journal, monkeypatch)
     with pytest.raises(StorageError, match=r"QPU agent: the journal .* disk is full"):
@@ -479,7 +480,7 @@ def test_tasks_that_have_waited_long_for_a_full_disk_end_with_an_error_that_says
     with pytest.raises(StorageError):
         rank.run(echo_program(), parameters=[4], shots=1)
     agent._journal._db.execute("PRAGMA max_page_count = 1000000")
-    eventually(lambda: agent._storage_error is None)
+    eventually(lambda: agent._settling.error is None)
     assert value_of(rank.run(echo_program(), parameters=[4], shots=1)) == 4
 
 
@@ -507,7 +508,7 @@ def test_a_made_up_process_is_refused_and_nobodys(
     assert (kind, number, body["code"]) == (Kind.ERROR, 1, "protocol")
     assert body["details"] == {"kind": "run", "field": "process"}
     assert liar.lease is not None
-    assert stack.qpus["emu0"].agent._processes(liar.lease, stack.node._name) == []
+    assert stack.qpus["emu0"].agent._intake.processes(liar.lease, stack.node._name) == []
 
 
 def test_a_process_need_not_say_which_it_is(raw: Callable[[bytes], Raw], stack: Stack) -> None:
@@ -515,4 +516,4 @@ def test_a_process_need_not_say_which_it_is(raw: Callable[[bytes], Raw], stack: 
     nobody.run(1, SMALL, process=0)
     assert nobody.hear()[:2] == (Kind.RESULT, 1)
     assert nobody.lease is not None
-    assert stack.qpus["emu0"].agent._processes(nobody.lease, stack.node._name) == []
+    assert stack.qpus["emu0"].agent._intake.processes(nobody.lease, stack.node._name) == []

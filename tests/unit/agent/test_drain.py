@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import Stack, eventually
 from test_tasks import echo_program, value_of
 
 import openqse
@@ -21,6 +20,7 @@ from openqse_agent import keys
 from openqse_agent.cli import main as cli
 from openqse_agent.cli.ask import ask
 from openqse_agent.qpu.service import maintenance
+from tests.support.agents.stack import Stack, eventually
 
 
 class Admin:
@@ -240,7 +240,7 @@ def test_an_administrators_key_is_good_from_any_host_while_it_is_authorised(
     assert "drained" in admin.says("qpu", "drain", "emu0", "--reason=x")
     assert "(key carol): x" in admin.status()["drained"]
     authorised.unlink()
-    guard = guarded.qpus["emu0"].agent._guard
+    guard = guarded.qpus["emu0"].agent._listener.authenticator
     eventually(lambda: guard and "carol" not in {who.name for who in guard._principals.values()})
     assert "alone" in admin.says("qpu", "resume", "emu0", code=2)
     assert admin.status()["drained"]

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import Refused, Stack, eventually
 
 import openqse
 from openqse import device
@@ -25,6 +24,7 @@ from openqse_agent.qpu.tasks.sessions import Ledger, Session
 from openqse_agent.qpu.tasks.shares import ShareTree
 from openqse_agent.qpu.tasks.task import Task
 from openqse_agent.slurm.client import Reservation
+from tests.support.agents.stack import Refused, Stack, eventually
 
 #: Seconds of QPU time: a thousand of the scripted device's shots.
 SLICE = 1e-3
@@ -421,5 +421,5 @@ def test_a_job_in_a_reservation_has_its_part_of_the_qpu_time(
     eventually(lambda: agent._shares.weight(key) == 0.75)
     with openqse.connect() as qpu:
         qpu.run(PROGRAM)
-    (ledger,) = agent._ledgers.values()
+    (ledger,) = agent._intake.ledgers.values()
     assert next(iter(agent._shares.path(ledger.owner.reservation, "chem", "alice"))) == key

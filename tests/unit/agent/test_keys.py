@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import zmq
-from stack import Refused, Stack, eventually
 from test_tasks import echo_program, value_of
 
 import openqse
@@ -22,6 +21,7 @@ from openqse.wire.messages import Kind, header
 from openqse_agent import keys
 from openqse_agent.cli.ask import ask
 from openqse_agent.cli.keys import main
+from tests.support.agents.stack import Refused, Stack, eventually
 
 
 class Peer:
@@ -153,8 +153,8 @@ def test_a_key_is_changed_while_agents_and_jobs_run(
         guarded.authorise(elsewhere / "node-2.public")
         eventually(lambda: pose(peer(second, "c9-00000000")) == "pong")
         os.rename(elsewhere / "node-2.secret", guarded.key_directory / "node-2.secret")
-        uplink = guarded.node._uplinks["emu0"]
-        eventually(lambda: uplink._pair == second)
+        link = guarded.node._links["emu0"]
+        eventually(lambda: link._pair == second)
         assert served()  # over the connection that the old key made
         guarded.slurm.submit(8, {"qpu_emu0": 1})
         guarded.attach(8, "emu0")

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import zmq
-from stack import Refused, Stack, eventually
 
 from openqse_agent.node.job_socket import JobSocket
 from openqse_agent.node.relays import Relay
+from tests.support.agents.stack import Refused, Stack, eventually
 
 
 @pytest.fixture
@@ -97,10 +97,10 @@ def test_root_follows_nothing_that_a_user_put_in_a_sockets_place(tmp_path: Path)
     staging.mkdir(mode=0o700)
     path = folder / "emu0.sock"
     path.symlink_to(victim)
-    front = JobSocket(path, staging, 7, os.getuid(), os.getgid())
+    opened = JobSocket(path, staging, 7, os.getuid(), os.getgid())
     assert stat.S_ISSOCK(path.lstat().st_mode)
-    front.router.close()
-    front.close()
+    opened.router.close()
+    opened.close()
     assert (mode(victim), victim.stat().st_uid) == (0o640, owner)
     assert victim.read_text() == "root's alone"
 
@@ -122,8 +122,8 @@ def test_a_user_who_spoils_its_own_folder_spoils_its_own_job_alone(stack: Stack)
 def test_a_relay_ends_whatever_stands_in_its_place(tmp_path: Path, stack: Stack) -> None:
     folder = tmp_path / "spoiled"
     folder.mkdir()
-    front = JobSocket(folder / "emu0.sock", stack.runtime / ".new", 7, os.getuid(), os.getgid())
-    relay = Relay(front, 7, stack.site.qpu("emu0").endpoint, "c1-0", stack.node._pair, None)
+    opened = JobSocket(folder / "emu0.sock", stack.runtime / ".new", 7, os.getuid(), os.getgid())
+    relay = Relay(opened, 7, stack.site.qpu("emu0").endpoint, "c1-0", stack.node._pair, None)
     (folder / "emu0.sock").unlink()
     (folder / "emu0.sock").mkdir()
     relay.close()

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Processes
-from stack import Stack, eventually
 
-from conftest import free_ports
 from openqse import device
 from openqse_agent import keys
 from openqse_agent.cli import main as cli
 from openqse_agent.notify import Notifier
+from tests.support.agents.processes import Processes
+from tests.support.agents.stack import Stack, eventually
+from tests.support.ports import free_ports
 
 
 class Prober:
@@ -122,9 +122,9 @@ def test_a_qpu_agent_that_cannot_ask_slurmctld_is_live_and_not_ready(
 
 
 def test_probing_a_node_changes_nothing(guarded: Stack, probe: Prober) -> None:
-    runs = dict(guarded.qpus["emu0"].agent._admission._runs)
+    runs = dict(guarded.qpus["emu0"].agent._admission._runs.current)
     assert probe("node", "--ready")[0] == 0
-    assert guarded.qpus["emu0"].agent._admission._runs.keys() <= {*runs, "c1"}
+    assert guarded.qpus["emu0"].agent._admission._runs.current.keys() <= {*runs, "c1"}
 
 
 def test_an_unknown_qpu_could_not_be_asked(

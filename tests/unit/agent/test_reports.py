@@ -6,13 +6,13 @@ import threading
 from typing import Any
 
 import pytest
-from stack import Stack, eventually
 
 import openqse
 from openqse.errors import LimitExceeded, OpenQSEError, ProtocolError
 from openqse.wire.messages import Kind
 from openqse_agent.cli.ask import ask
-from openqse_agent.qpu.loop import _REPORTS
+from openqse_agent.qpu.reports.service import MOST_WAITING
+from tests.support.agents.stack import Stack, eventually
 
 
 def program(name: str = "value") -> openqse.Circuit:
@@ -75,8 +75,8 @@ def test_a_limit_of_no_rows_is_refused(rank: openqse.QPU, stack: Stack) -> None:
 def test_reports_wait_for_each_other_and_jobs_for_none_of_them(stack: Stack) -> None:
     agent, go_on = stack.qpus["emu0"].agent, threading.Event()
     try:
-        for _ in range(_REPORTS):
-            agent._look_up(lambda: go_on.wait(60), lambda answer: None)
+        for _ in range(MOST_WAITING):
+            agent._lookups.ask(lambda: go_on.wait(60), lambda answer: None)
         for kind in (Kind.USAGE, Kind.QUEUE):
             with pytest.raises(LimitExceeded, match="reports wait already"):
                 report(stack, kind)

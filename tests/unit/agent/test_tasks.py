@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from stack import Stack, eventually
 
 import openqse
 from openqse.errors import (
@@ -20,6 +19,7 @@ from openqse.errors import (
     OpenQSEError,
     TaskCancelled,
 )
+from tests.support.agents.stack import Stack, eventually
 
 
 def echo_program(bits: int = 20) -> openqse.Circuit:
@@ -245,10 +245,10 @@ def test_a_result_too_large_for_a_message_is_refused_before_it_costs_anything(
 def test_deadlines_of_what_has_ended_are_forgotten(
     rank: openqse.QPU, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openqse_agent.qpu.loop._DEADLINES_KEPT", 10)
+    monkeypatch.setattr("openqse_agent.qpu.tasks.deadlines._KEPT", 10)
     for future in rank.map(echo_program(), [[i] for i in range(100)], shots=1, timeout=3600):
         future.result(10)
-    eventually(lambda: len(stack.qpus["emu0"].agent._deadlines) <= 10)
+    eventually(lambda: len(stack.qpus["emu0"].agent._intake._deadlines) <= 10)
 
 
 def test_two_qpus_of_one_job_are_told_apart(enter: Callable[..., None], stack: Stack) -> None:
@@ -272,7 +272,7 @@ def test_closing_cancels_what_is_unfinished(enter: Callable[..., None], stack: S
     for future in futures:
         with pytest.raises(TaskCancelled):
             future.result(1)
-    eventually(lambda: not stack.qpus["emu0"].agent._tasks)
+    eventually(lambda: not stack.qpus["emu0"].agent._intake.tasks)
 
 
 def test_closing_one_of_two_handles_leaves_the_others_tasks(
@@ -336,7 +336,7 @@ def test_a_job_that_ends_takes_its_tasks_with_it(rank: openqse.QPU, stack: Stack
         rank.submit(echo_program(), parameters=[i])
     assert driver.started.acquire(timeout=10)
     assert stack.detach(7)["STATUS"] == "ok"
-    eventually(lambda: not stack.qpus["emu0"].agent._tasks)
+    eventually(lambda: not stack.qpus["emu0"].agent._intake.tasks)
     assert driver.stopped == 1
 
 
@@ -347,7 +347,7 @@ def test_more_tasks_than_the_window_wait_in_the_client(rank: openqse.QPU, stack:
         rank.submit(echo_program(), parameters=[i])
     with pytest.raises(DeadlineExceeded, match="unanswered"):
         rank.submit(echo_program(), parameters=[99], timeout=0.2)
-    eventually(lambda: len(agent._tasks) == stack.tasks_per_session)
+    eventually(lambda: len(agent._intake.tasks) == stack.tasks_per_session)
 
 
 def test_outside_a_job_the_error_says_how_to_get_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from stack import Stack, eventually
 from test_tasks import echo_program, value_of
 
 import openqse
 from openqse.errors import DeadlineExceeded
+from tests.support.agents.stack import Stack, eventually
 
 
 @dataclass
@@ -32,12 +32,12 @@ class Limited:
         self.stack.qpus["emu0"].device.hold.clear()
         program = echo_program()
         futures = [self.rank.submit(program, parameters=[i], shots=1) for i in range(tasks)]
-        eventually(lambda: len(self.stack.qpus["emu0"].agent._tasks) == tasks)
+        eventually(lambda: len(self.stack.qpus["emu0"].agent._intake.tasks) == tasks)
         return futures
 
     def go_on(self, futures: list[openqse.Future[openqse.Result]]) -> None:
         """The tasks have not been ended and give their results."""
-        assert len(self.stack.qpus["emu0"].agent._tasks) == len(futures)
+        assert len(self.stack.qpus["emu0"].agent._intake.tasks) == len(futures)
         self.stack.qpus["emu0"].device.hold.set()
         assert [value_of(f.result(10)) for f in futures] == list(range(len(futures)))
 

@@ -65,6 +65,19 @@ def expectation(observable: PauliSum, vector: NDArray[np.complex128]) -> float:
     return total
 
 
+def matrix_of(strings: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """The density matrix that the expectations of all Pauli strings describe: of string ``i`` on
+    ``n`` qubits the digit ``q`` of base 4 is its Pauli on qubit ``q``."""
+    n = len(strings).bit_length() // 2
+    total = np.zeros((2**n, 2**n), dtype=complex)
+    for index, value in enumerate(strings.tolist()):
+        string = np.eye(1)
+        for q in range(n):
+            string = np.kron(PAULIS[index >> 2 * q & 3], string)
+        total += value * string / 2**n
+    return total
+
+
 def zero(num_qubits: int) -> NDArray[np.complex128]:
     tensor = np.zeros((2,) * num_qubits, dtype=complex)
     tensor[(0,) * num_qubits] = 1

@@ -9,8 +9,9 @@ import pytest
 from openqse.errors import NotSupported
 from openqse.program.builder import CircuitBuilder
 from openqse.program.circuit import Circuit
-from openqse_emulator import noise
-from openqse_emulator.choice import Choice, choose
+from openqse_emulator import noise, profile
+from openqse_emulator.choice import Choice, Task, choose
+from openqse_emulator.noise import NoiseModel
 from openqse_emulator.profile import Engine, Method
 
 from .test_noise import model
@@ -39,8 +40,10 @@ def chosen(
     engine: Engine = ENGINE,
     **figures: object,
 ) -> Choice:
-    sequence = noise.sequence(circuit, model(**figures))
-    return choose(circuit, engine, sequence, shots, angles=circuit.bind()[0])
+    """For so many shots; for an expectation, where that is None."""
+    task = Task(4096, observed=True) if shots is None else Task(shots)
+    sequence = noise.sequence(circuit, model(**figures), measurements=not task.observed)
+    return choose(circuit, engine, sequence, task, angles=circuit.bind()[0])
 
 
 def test_clifford_programs_go_to_the_stabilizer_engine() -> None:
@@ -65,27 +68,75 @@ def test_programs_without_noise_go_to_the_state_vector() -> None:
 def test_unbound_parameters_are_taken_for_no_clifford_angles() -> None:
     builder = CircuitBuilder(1)
     circuit = builder.rx(builder.parameter("a"), 0).build()
-    assert choose(circuit, ENGINE, circuit.operations()).method == "statevector"
+    assert choose(circuit, ENGINE, list(circuit.operations()), Task(1)).method == "statevector"
+
+
+def brickwall(n: int, depth: int) -> Circuit:
+    builder = CircuitBuilder(n)
+    for layer in range(depth):
+        for q in range(n):
+            builder.rx(0.3 + q, q).rz(0.7, q)
+        for q in range(layer % 2, n - 1, 2):
+            builder.cx(q, q + 1)
+    return builder.measure_all().build()
 
 
 def test_density_matrices_are_taken_where_they_are_cheaper() -> None:
-    found = chosen(rotated(5), 32, **RELAXING)
-    assert (found.method, found.bytes) == ("density", 16 * 4**5)
-    assert found.reason == "a density matrix of 5 qubits costs less than 32 trajectories"
-    found = chosen(rotated(5), 31, **RELAXING)
-    assert (found.method, found.bytes) == ("trajectories", 16 * 2**6)
-    assert found.reason == "31 trajectories cost less than a density matrix of 5 qubits"
+    found = chosen(brickwall(8, 10), 1000, **RELAXING)
+    assert (found.method, found.bytes) == ("density", 8 * 4**8)
+    assert found.reason == "a density matrix of 8 qubits costs less than 1000 trajectories"
+    found = chosen(brickwall(8, 10), 2, **RELAXING)
+    assert (found.method, found.bytes) == ("trajectories", 16 * 2**8)
+    assert found.reason == "2 trajectories cost less than a density matrix of 8 qubits"
     assert chosen(rotated(12), None, **RELAXING).method == "density"
 
 
+def test_trajectories_are_weighed_by_the_states_that_shots_need() -> None:
+    """Shots to which the same happens share a state: those of a quiet program do."""
+    circuit = brickwall(12, 20)
+    noisy = NoiseModel.of(profile.load("superconducting_noisy"))
+    sequence = noise.sequence(circuit, noisy)
+    found = choose(circuit, ENGINE, sequence, Task(5000))
+    assert found.method == "trajectories"
+    assert choose(circuit, ENGINE, sequence, Task(100_000)).method == "density"
+    assert chosen(circuit, 100_000, one_qubit=1e-6).method == "trajectories"
+    assert chosen(circuit, 100_000, one_qubit=1e-2).method == "density"
+
+
 def test_branches_make_density_matrices_dearer() -> None:
-    builder = CircuitBuilder(3).rx(0.3, 0).rx(0.3, 0)
-    for clbit in range(4):
-        builder.measure(0, clbit).rx(0.3, 0)
-    circuit = builder.measure(0, 4).build()
-    assert chosen(circuit, 2**7 - 1, **RELAXING).method == "trajectories"
-    found = chosen(circuit, 2**7, **RELAXING)
-    assert (found.method, found.bytes) == ("density", 5 * 16 * 4**3)
+    def measured(times: int) -> Circuit:
+        builder = CircuitBuilder(8).rx(0.3, 0).rx(0.3, 0)
+        for q in range(1, 8):
+            builder.rx(0.3, q).cx(0, q)
+        for clbit in range(times):
+            builder.measure(0, clbit).rx(0.3, 0).cx(0, 1 + clbit % 7)
+        return builder.measure(0, times).build()
+
+    found = chosen(measured(2), 200, **RELAXING)
+    assert (found.method, found.bytes) == ("density", 3 * 8 * 4**8)
+    assert chosen(measured(12), 200, **RELAXING).method == "trajectories"
+
+
+def test_expectations_are_exact_where_outcomes_are_few() -> None:
+    def measured(times: int, n: int) -> Circuit:
+        builder = CircuitBuilder(n)
+        for q in range(n):
+            builder.rx(0.3, q)
+        for clbit in range(times):
+            builder.measure(0, clbit).rx(0.3, 0)
+        return builder.build()
+
+    assert chosen(measured(12, 13), None) == Choice(
+        "statevector",
+        "the program has no noise; exact, over all outcomes on the way",
+        13 * 16 * 2**13,
+    )
+    many = chosen(measured(13, 13), None)
+    assert many.reason == "the program has no noise; the mean of 4096 trajectories"
+    assert not many.exact
+    assert chosen(measured(13, 3), None).method == "density"
+    noisy = chosen(measured(1, 13), None, **RELAXING)
+    assert noisy.reason.endswith("at most 12; the mean of 4096 trajectories")
 
 
 def test_what_no_density_matrix_can_hold_goes_to_trajectories() -> None:
@@ -93,7 +144,7 @@ def test_what_no_density_matrix_can_hold_goes_to_trajectories() -> None:
     leaking = chosen(rotated(3), 10**9, **LEAKING, **RELAXING)
     assert leaking.method == "trajectories"
     assert leaking.reason == "the program has noise, and its qubits leak"
-    small = replace(ENGINE, memory_bytes=16 * 4**6)
+    small = replace(ENGINE, memory_bytes=8 * 4**6)
     assert chosen(rotated(6), 10**9, small, **RELAXING).method == "density"
     assert chosen(rotated(7), 10**9, small, **RELAXING).method == "trajectories"
 

@@ -20,7 +20,7 @@ TEXT = (resources.files("openqse_emulator") / "profiles" / "trapped_ion.toml").r
 def test_packaged_profiles_load() -> None:
     assert profile.names() == ("superconducting", "superconducting_noisy", "trapped_ion")
     assert profile.load() == profile.load("superconducting")
-    assert profile.load().max_qubits == 20
+    assert profile.load().max_qubits == 127
     assert profile.load("trapped_ion").durations_ns.two_qubit == 200_000
 
 

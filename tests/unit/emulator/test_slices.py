@@ -105,7 +105,7 @@ def test_slices_are_computed_by_the_engine_of_the_whole() -> None:
     emulator = Emulator(replace(profile.load(), noise=NOISE))
     circuit = random_circuit(7, 20, np.random.default_rng(3)).measure_all().build()
     prepared = emulator.prepare(circuit)
-    assert emulator.run(prepared, np.zeros((1, 0)), 30, 1, never).method.startswith("traj")
+    assert emulator.run(prepared, np.zeros((1, 0)), 1, 1, never).method.startswith("traj")
     work = asked(circuit, 1, 1000)
     whole = device.perform(emulator, prepared, work, never)
     assert whole.data.method.startswith("density")
@@ -147,6 +147,21 @@ def test_interrupted_run_ahead_leaves_what_is_left() -> None:
         rows = shots.take(begin, begin + 10, sample, never, alike=False)
         np.testing.assert_array_equal(rows[:, 0], np.arange(begin, begin + 10))
     assert sorted(row for _, row in sampled) == list(range(100))
+
+
+def test_slices_of_runs_of_different_length_are_told_apart() -> None:
+    """The same program with the same seed: what is kept for one run has no room for the other."""
+    emulator, prepared = opened("trajectories")
+    sets = asked(prepared.circuit, 1, 1).parameters
+
+    def sliced(first: int, count: int, of_shots: int) -> np.ndarray:
+        where = {"first_shot": first, "of_shots": of_shots}
+        return emulator.run(prepared, sets, count, 5, never, **where).memory[0]
+
+    whole = emulator.run(prepared, sets, 20, 5, never).memory[0]
+    np.testing.assert_array_equal(sliced(0, 3, 9), whole[:3])
+    np.testing.assert_array_equal(sliced(8, 12, 20), whole[8:])
+    np.testing.assert_array_equal(sliced(3, 6, 9), whole[3:9])
 
 
 def test_slice_that_is_stopped_ends() -> None:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from numba.core import caching
 
-from openqse_emulator import density, profile, warm
+from openqse_emulator import profile, warm
+from openqse_emulator.density import multiply
 from openqse_emulator.statevector import compiled, execute, measure, program
 
 #: A program of every kind, run through devices of both precisions as an agent would; printed is
@@ -95,7 +96,7 @@ def copy_of_cache(to: Path, *, without: ModuleType) -> None:
     it would take a minute."""
     for precision in execute.DTYPES:
         warm.compile_kernels(precision)
-    for module, kernel in ((program, program._fates), (density, density.multiply)):
+    for module, kernel in ((program, program._fates), (multiply, multiply.on_two)):
         subpath = caching._CacheLocator.get_suitable_cache_subpath(module.__file__)
         (to / subpath).mkdir(parents=True)
         for file in Path(kernel.stats.cache_path).glob("*.nb*"):
@@ -105,7 +106,7 @@ def copy_of_cache(to: Path, *, without: ModuleType) -> None:
 
 def test_cache_of_an_image_is_read_by_users_who_may_not_write_it(tmp_path: Path) -> None:
     cache, home = tmp_path / "numba", tmp_path / "home"
-    copy_of_cache(cache, without=density)
+    copy_of_cache(cache, without=multiply)
     shown = python("-c", COMMAND, cache=cache, home=home).stdout
     for precision in ("double", "single"):
         line = rf"^{precision} evolving +\d+\.\d\d s  \(was there\)$"
@@ -202,7 +203,7 @@ def test_machine_code_of_other_sources_is_stale(
 def test_profiles_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert warm.main(["profiles"]) == 0
     shown = capsys.readouterr().out
-    assert "superconducting (default): 20 qubits" in shown
+    assert "superconducting (default): 127 qubits" in shown
     assert re.search(r"two_qubit +200,000 ns", shown)
 
     assert warm.main(["profiles", "--json"]) == 0

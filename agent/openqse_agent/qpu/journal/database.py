@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import msgpack
 
 from openqse.errors import ConfigurationError, StorageError
+from openqse.wire.leases import Mode
 from openqse_agent.clock import SYSTEM, Clock
 from openqse_agent.qpu.journal.log import ChargeLog
-from openqse_agent.qpu.leases.table import Lease, Mode, State
+from openqse_agent.qpu.leases.table import Lease, State
 
 SCHEMA_VERSION = 1
 

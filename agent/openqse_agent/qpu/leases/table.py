@@ -7,11 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from openqse.errors import LeaseDenied, NoLease, StaleLease
-
-
-class Mode(StrEnum):
-    SHARED = "shared"
-    EXCLUSIVE = "exclusive"
+from openqse.wire.leases import Mode
 
 
 class State(StrEnum):
@@ -89,6 +85,19 @@ class Lease:
     def held(self) -> bool:
         """Whether its slots are its job's."""
         return self.state in _HELD
+
+    def time_left(self, now: float, wall: float) -> float | None:
+        """Seconds left of its job's time limit; None without one.
+
+        Args:
+            now: monotonic seconds. wall: seconds since the epoch, by this host's clock.
+        """
+        if self.over:
+            return 0.0
+        if self.limit_at is not None:
+            return max(0.0, self.limit_at - now)
+        # slurmctld has not told its time: as far as this host's clock knows.
+        return None if self.ends_at is None else max(0.0, self.ends_at - wall)
 
     def become(self, state: State) -> None:
         """Goes over into another state.
@@ -229,6 +238,12 @@ class LeaseTable:
         return [
             x for x in self if node in x.nodes and x.id not in claims and x.jobs.isdisjoint(asking)
         ]
+
+    def doubt(self, node: str) -> None:
+        """Has slurmctld asked after the leases that a node has joined, soon."""
+        for lease in self:
+            if node in lease.nodes:
+                lease.confirmed_at = float("-inf")
 
     def lapsed(self, now: float, ttl: float) -> list[Lease]:
         """Leases without a heartbeat for ``ttl`` seconds."""

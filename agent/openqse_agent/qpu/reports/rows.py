@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
-from typing import Any
 
 from openqse.wire.messages import Latency
 from openqse.wire.reports import QueueRow, ShareRow
@@ -16,21 +14,23 @@ from openqse_agent.qpu.tasks.shares import ShareTree
 from openqse_agent.qpu.tasks.task import Task
 
 
-def queue_rows(qpu: str, executor: Executor, parked: Sequence[Task], limit: int) -> list[QueueRow]:
+def queue_rows(
+    qpu: str, executor: Executor, parked: Sequence[Task], limit: int, now: float
+) -> list[QueueRow]:
     """The task that runs, those that wait in the order in which they are to start, and those whose
     sessions have to take results first.
 
     Args:
         parked: the last of these.
-        limit: most rows.
+        limit: most rows. now: monotonic seconds.
     """
-    now = time.monotonic()
     rows = [_row(qpu, executor, task, "running", now) for task in executor.running]
     elapsed = executor.expected_to_run()
     listed = set()
     forecast = islice(executor.forecast(), limit - len(rows))
     for position, (task, start) in enumerate(forecast, 1):
-        rows.append(_row(qpu, executor, task, "waiting", now, position, elapsed + start))
+        row = _row(qpu, executor, task, "waiting", now)
+        rows.append(replace(row, position=position, start_s=elapsed + start))
         listed.add(task.id)
     if len(rows) < limit:  # what comes later than a forecast looks
         later = (task for task in executor.waiting() if task.id not in listed)
@@ -39,15 +39,7 @@ def queue_rows(qpu: str, executor: Executor, parked: Sequence[Task], limit: int)
     return rows[:limit]
 
 
-def _row(
-    qpu: str,
-    executor: Executor,
-    task: Task,
-    state: str,
-    now: float,
-    position: int | None = None,
-    start_s: float | None = None,
-) -> QueueRow:
+def _row(qpu: str, executor: Executor, task: Task, state: str, now: float) -> QueueRow:
     lease = task.lease
     return QueueRow(
         qpu=qpu,
@@ -60,16 +52,15 @@ def _row(
         state=state,
         shots=task.shots,
         shots_done=task.shots_done,
-        waited_s=now - task.arrived,
-        position=position,
-        start_s=start_s,
+        waited_s=max(0.0, now - task.arrived),  # it may have come since
+        position=None,
+        start_s=None,
         qpu_s=executor.expected_qpu_time(task),
     )
 
 
-def share_rows(qpu: str, executor: Executor, shares: ShareTree) -> list[ShareRow]:
+def share_rows(qpu: str, executor: Executor, shares: ShareTree, now: float) -> list[ShareRow]:
     """The fair tree with each account's and user's usage and waiting tasks."""
-    now = time.monotonic()
     tree = executor.alone(lambda: shares.rows(now))  # the thread charges it meanwhile
     owners = [task.owner for task in executor.waiting()]
     waiting = Counter((owner.account, owner.user) for owner in owners)
@@ -77,9 +68,9 @@ def share_rows(qpu: str, executor: Executor, shares: ShareTree) -> list[ShareRow
     return [ShareRow(qpu=qpu, **asdict(row), tasks=waiting[row.account, row.user]) for row in tree]
 
 
-def wait_report(executor: Executor) -> dict[str, Any]:
+def wait_report(executor: Executor) -> dict[str, float]:
     """How many turns of others tasks waited that began lately: percentiles by latency class."""
-    report: dict[str, Any] = {}
+    report: dict[str, float] = {}
     for interactive, name in ((False, Latency.BATCH), (True, Latency.INTERACTIVE)):
         waits = sorted(executor.waits[interactive].copy())
         for part in (50, 99) if waits else ():

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from openqse.errors import (
-    ConfigurationError,
-    DeviceError,
-    OpenQSEError,
-    QPUDrained,
-)
+from openqse.errors import ConfigurationError, DeviceError, OpenQSEError, QPUDrained
 from openqse.site import SiteQPU
 from openqse.wire.control import Drain, Resume, ServiceReport
 from openqse.wire.frames import Frame
-from openqse.wire.messages import Header
+from openqse.wire.messages import Header, Kind
 from openqse.wire.reports import WindowRow
+from openqse_agent.clock import Clock
 from openqse_agent.files import write_whole
-from openqse_agent.qpu.leases.admission import Ask
+from openqse_agent.qpu.addresses import Address, Ask
 from openqse_agent.qpu.service.windows import MAX_REASON, Window, Windows, differences
-from openqse_agent.qpu.tasks.sessions import Address
 from openqse_agent.slurm import client as slurm
 
 log = logging.getLogger("qpu-agent")
@@ -32,6 +25,9 @@ log = logging.getLogger("qpu-agent")
 #: Seconds after which Slurm is told again what it could not be told, and asked whether it still
 #: holds what it should.
 _AGAIN = 30.0
+#: Kinds of message that administrators alone may send.
+KINDS = frozenset({Kind.DRAIN, Kind.RESUME})
+
 #: Characters of what an administrator calls itself.
 _MAX_NAME = 64
 
@@ -53,6 +49,7 @@ class Maintenance:
         path: Path,
         windows: Windows,
         client: slurm.SlurmClient,
+        clock: Clock,
         *,
         ask: Ask,
         send: Callable[[Address, list[Frame]], None],
@@ -61,6 +58,7 @@ class Maintenance:
         self._qpu = qpu
         self._path = path
         self._slurm = client
+        self._clock = clock
         self._ask = ask
         self._send = send
         self._hold = hold
@@ -74,54 +72,61 @@ class Maintenance:
 
     def tick(self, now: float) -> None:
         """Begins and ends windows whose time has come, and tells Slurm again what it must know."""
-        self._follow(time.time())
+        self._follow(self._clock.time())
         again = (self._error or self._windows.all) and now - (self._told_at or 0.0) > _AGAIN
         if (self._told_at is None or again) and not self._asking:
             self._tell_slurm(now)
 
-    def drain(self, address: Address, head: Header, body: dict[str, Any], key: str) -> None:
-        """Takes in a drain or a planned window; answers when Slurm knows too, or cannot be told.
+    def take(self, address: Address, head: Header, frames: list[bytes], key: str) -> None:
+        """Takes in a message of one of ``KINDS``; answers when Slurm knows too, or cannot be told.
 
         Args:
             key: name of the administrator's key.
+
+        Raises:
+            OpenQSEError: it is refused.
         """
-        now = time.time()
-        wanted = Drain.read(body)
-        start = now if wanted.start is None else wanted.start
-        end = None if wanted.seconds is None else start + wanted.seconds
-        window = Window(start, end, _printable(wanted.reason), _who(wanted.user, key), now)
+        if head.kind == Kind.DRAIN:
+            self._drain(address, head.task, Drain.of(frames), key)
+        else:
+            self._resume(address, head.task, Resume.of(frames), key)
+
+    def _drain(self, address: Address, task: bytes, message: Drain, key: str) -> None:
+        """Takes in a drain or a planned window."""
+        now = self._clock.time()
+        start = now if message.start is None else message.start
+        end = None if message.seconds is None else start + message.seconds
+        window = Window(start, end, _line(message.reason), _who(message.user, key), now)
         self._keep(self._windows.expire(now).add(window, now))
         log.warning("%s takes no new task %s", self._qpu.name, window)
-        self._changed(address, head)
+        self._changed(address, task)
 
-    def resume(self, address: Address, head: Header, body: dict[str, Any], key: str) -> None:
-        """Ends a drain, or takes back the window planned for ``start``; answers as ``drain``."""
-        now = time.time()
-        wanted = Resume.read(body)
-        start = wanted.start
+    def _resume(self, address: Address, task: bytes, message: Resume, key: str) -> None:
+        """Ends a drain, or takes back the window planned for ``start``."""
+        now, start = self._clock.time(), message.start
         kept = self._windows.resume(now) if start is None else self._windows.cancel(start, now)
         gone = set(self._windows.all) - set(kept.all)
         self._keep(kept)
+        who, why = _who(message.user, key), _line(message.reason)[:MAX_REASON]
         for window in gone:
-            who, why = _who(wanted.user, key), _printable(wanted.reason)[:MAX_REASON]
             log.warning("%s: taken back by %s: %s; it was %s", self._qpu.name, who, why, window)
-        self._changed(address, head)
+        self._changed(address, task)
 
     def report(self) -> ServiceReport:
         """What a status says of it."""
-        now = time.time()
+        now = self._clock.time()
         self._follow(now)  # what is said to hold does
         current = self._windows.in_force(now)
         return ServiceReport(
             qpu=self._qpu.name,
             drained="" if current is None else str(current),
-            windows=tuple(WindowRow(**asdict(window)) for window in self._windows.all),
+            windows=tuple(WindowRow(**window) for window in self._windows.to_wire()),
             slurm_error=self._error,
         )
 
     def explained(self, error: OpenQSEError) -> OpenQSEError:
         """The error of a task that waited too long, which says so if the QPU is drained."""
-        current = self._windows.in_force(time.time())
+        current = self._windows.in_force(self._clock.time())
         if current is None:
             return error
         return QPUDrained(
@@ -142,11 +147,11 @@ class Maintenance:
             state = "takes tasks again" if current is None else f"is drained {current}"
             log.warning("%s %s", self._qpu.name, state)
 
-    def _changed(self, address: Address, head: Header) -> None:
-        self._follow(time.time())
-        self._waiting.append(lambda: self._send(address, self.report().frames(head.task)))
+    def _changed(self, address: Address, task: bytes) -> None:
+        self._follow(self._clock.time())
+        self._waiting.append(lambda: self._send(address, self.report().frames(task)))
         if not self._asking:
-            self._tell_slurm(time.monotonic())
+            self._tell_slurm(self._clock.monotonic())
 
     def _keep(self, windows: Windows) -> None:
         """Writes the windows; what cannot be written does not hold either."""
@@ -179,7 +184,7 @@ class Maintenance:
             for answered in waiting:
                 answered()
             if self._waiting:
-                self._tell_slurm(time.monotonic())
+                self._tell_slurm(self._clock.monotonic())
 
         self._ask(lambda: self._agree(wanted), told)
 
@@ -194,10 +199,10 @@ class Maintenance:
 
 def _who(user: str, key: str) -> str:
     """What an administrator calls itself, and which key proves that it is one."""
-    return f"{_printable(user)[:_MAX_NAME]} (key {key})"
+    return f"{_line(user)[:_MAX_NAME]} (key {key})"
 
 
-def _printable(text: str) -> str:
+def _line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text).strip()
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import zmq
-from stack import Stack, eventually
 from test_delivery import SMALL, Raw, charged
 from test_tasks import echo_program, value_of
 
@@ -19,8 +18,9 @@ import openqse
 from openqse.errors import LimitExceeded
 from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode
-from openqse.wire.messages import Kind, header
+from openqse.wire.messages import Header, Kind, header
 from openqse_agent.node.job_socket import JobSocket, has_ended
+from tests.support.agents.stack import Stack, eventually
 
 #: Connections that a job may have in these tests.
 FEW = 8
@@ -173,8 +173,9 @@ def test_a_process_that_connects_for_ever_keeps_nobody_out(
         for _ in range(20):
             runs()
             assert value_of(qpu.run(echo_program(), parameters=[4], shots=1, timeout=10)) == 4
-        for front in (stack.node._doors[7].front, stack.node._doors[7].relays["emu0"].front):
-            eventually(lambda front=front: len(front._processes) <= 2 * FEW)
+        opened = stack.node._directories[7]
+        for waiting in (opened.socket, opened.relays["emu0"].socket):
+            eventually(lambda socket=waiting: len(socket._processes) <= 2 * FEW)
 
 
 @pytest.mark.parametrize("socket", ["node.sock", "emu0.sock"])
@@ -196,7 +197,7 @@ def test_a_process_that_says_it_has_taken_what_it_does_not_read_fills_no_memory(
     context: zmq.Context[Any] = zmq.Context()
     liar = Raw(stack, context, b"session0", unread=1)
     for number in range(400):
-        liar.run(number, SMALL, shots=10_000, taken=[number - 1] if number else [])
+        liar.run(number, SMALL, shots=10_000, acknowledged=[number - 1] if number else [])
         eventually(lambda number=number: charged(stack) == number + 1)
     runs()
     heard = 0
@@ -230,7 +231,7 @@ def held_up(stack: Stack, spawn: Spawn, job: Path, tasks: int) -> subprocess.Pop
     """A rank whose tasks are at the QPU agent, the first of them running."""
     stack.qpus["emu0"].device.hold.clear()
     rank = spawn(RANK, job / "emu0.sock", tasks)
-    eventually(lambda: len(stack.qpus["emu0"].agent._tasks) == tasks)
+    eventually(lambda: len(stack.qpus["emu0"].agent._intake.tasks) == tasks)
     return rank
 
 
@@ -243,14 +244,14 @@ def test_the_tasks_of_a_killed_rank_are_cancelled_and_no_others(
     with openqse.connect() as qpu:
         killed = held_up(stack, spawn, job, 20)
         mine = [qpu.submit(echo_program(), parameters=[i], shots=1) for i in range(5)]
-        eventually(lambda: len(agent._tasks) == 25)
+        eventually(lambda: len(agent._intake.tasks) == 25)
         if restarted:  # it dies while its node agent is away
             stack.stop_node()
         killed.send_signal(signal.SIGKILL)
         if restarted:
             stack.start_node()
-        eventually(lambda: len(agent._tasks) == 5)
-        (ledger,) = agent._ledgers.values()
+        eventually(lambda: len(agent._intake.tasks) == 5)
+        (ledger,) = agent._intake.ledgers.values()
         assert len(ledger.sessions) == 1
         assert ledger.tasks == 5
         stack.qpus["emu0"].device.hold.set()
@@ -261,21 +262,22 @@ def test_the_tasks_of_a_killed_rank_are_cancelled_and_no_others(
 
 @pytest.mark.usefixtures("quick")
 def test_a_rank_that_computes_on_or_reconnects_keeps_its_tasks(
-    spawn: Spawn, stack: Stack, job: Path
+    spawn: Spawn, stack: Stack, job: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rank = held_up(stack, spawn, job, 20)
     agent, beats = stack.qpus["emu0"].agent, []
-    beat = agent._control[Kind.HEARTBEAT]
+    take = agent._lease_service.take
 
-    def heartbeat(*message: Any) -> None:
-        beats.append(message)
-        beat(*message)
+    def heartbeat(address: Any, head: Header, frames: Any) -> None:
+        if head.kind == Kind.HEARTBEAT:
+            beats.append(head)
+        take(address, head, frames)
 
-    agent._control[Kind.HEARTBEAT] = heartbeat
+    monkeypatch.setattr(agent._lease_service, "take", heartbeat)
     stack.stop_node()
     stack.start_node()
     eventually(lambda: len(beats) >= 5)
-    assert len(agent._tasks) == 20
+    assert len(agent._intake.tasks) == 20
     stack.qpus["emu0"].device.hold.set()
     assert answer(rank) == "20"
     assert charged(stack) == 20
@@ -288,7 +290,7 @@ def test_results_that_a_killed_rank_has_not_taken_are_dropped(
     killed = spawn(RANK, job / "emu0.sock", 10)
     agent = stack.qpus["emu0"].agent
     eventually(lambda: charged(stack) == 10)
-    (ledger,) = agent._ledgers.values()
+    (ledger,) = agent._intake.ledgers.values()
     assert ledger.kept_size > 0
     killed.send_signal(signal.SIGKILL)
     eventually(lambda: not ledger.sessions)
