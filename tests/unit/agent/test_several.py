@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import eventually
 from test_executor import task
 
 import openqse
@@ -25,6 +24,7 @@ from openqse_agent.qpu.tasks.queue import FairQueue
 from openqse_agent.qpu.tasks.sessions import Ledger, Session
 from openqse_agent.qpu.tasks.shares import ShareTree
 from openqse_agent.qpu.tasks.task import State, Task
+from tests.support.agents.stack import eventually
 
 SLICE = 1e-3
 BUILDER = openqse.CircuitBuilder(1, 8)

@@ -23,8 +23,9 @@ from .simulate import distribution, marginal
 TOLERANCE = 1e-9
 #: Shots of Aer where it has no exact distribution.
 SHOTS = 50_000
-#: Above this many qubits a program is read and not simulated.
+#: Above this many qubits, or changes of amplitudes, a program is read and not simulated.
 MAX_QUBITS = 18
+MAX_WORK = 2**30
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def judged_text(
         return Verdict(name, "refused", f"{construct}: {error.message}", text)
     except Exception as error:
         return Verdict(name, "wrong", f"crash: {type(error).__name__}: {error}", text)
-    if max(ours.num_qubits, circuit.num_qubits) > MAX_QUBITS:
+    size = max(ours.num_qubits, circuit.num_qubits)
+    if size > MAX_QUBITS or len(ours) << size > MAX_WORK:
         return Verdict(name, "read")
     try:
         found = distribution(ours, values or ())
