@@ -61,6 +61,16 @@ class Trials:
 
     def word(self, num_qubits: int, ones: frozenset[int]) -> Circuit | None:
         """A program that flips some qubits and measures all; None without a gate for it."""
+        builder = self._flipped(num_qubits, ones)
+        return None if builder is None else builder.measure_all().build()
+
+    def last(self) -> Circuit | None:
+        """A program of all qubits that flips and measures the last one."""
+        last = self.offered.num_qubits - 1
+        builder = self._flipped(last + 1, frozenset({last}))
+        return None if builder is None else builder.measure(last, 0).build()
+
+    def _flipped(self, num_qubits: int, ones: frozenset[int]) -> CircuitBuilder | None:
         flip = self._first(_FLIPS)
         if flip is None:
             return None
@@ -68,7 +78,7 @@ class Trials:
         for q in sorted(ones):
             for op, angles in flip:
                 builder.append(op, (q,), angles)
-        return builder.measure_all().build()
+        return builder
 
     def halves(self, num_qubits: int) -> Circuit | None:
         """A program whose every bit is as often 0 as 1."""
