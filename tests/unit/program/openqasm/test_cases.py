@@ -162,6 +162,17 @@ CERTAIN = {
         "measure q -> d;",
         "11" + "1" + "0" * 69,
     ),
+    "an array that a subroutine changes between plain lines": (
+        H3 + "qubit[1] q; bit c; array[float[64], 1] v = {0.0}; "
+        "def set(mutable array[float[64], 1] a) { a[0] = pi; }\n"
+        "rx(v[0]) q[0];\nset(v);\nrx(v[0]) q[0];\nc = measure q[0];",
+        "1",
+    ),
+    "a variable that changes between plain lines": (
+        H3 + "qubit[1] q; bit c; float f = 0;\nrx(f) q[0];\nf = pi;\nrx(f) q[0];\n"
+        "c = measure q[0];",
+        "1",
+    ),
     "names of Braket": (
         "OPENQASM 3.0; qubit[2] q; bit[2] b; x q[0]; cnot q[0], q[1]; b = measure q;",
         "11",
