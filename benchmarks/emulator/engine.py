@@ -30,6 +30,7 @@ class Kind(StrEnum):
     SAMPLE = "sample"  # shots of the final measurements; ``statistics`` of them
     CLIFFORD = "clifford"  # the same, of a Clifford program that no state vector could hold
     NOISY = "noisy"  # the same, one trajectory a shot
+    DENSITY = "density"  # the same, out of the exact density matrix
     EXPECTATION = "expectation"  # of the observable, for every set of parameters; these values
 
 
@@ -53,7 +54,7 @@ class Task:
         indices: of the amplitudes that the probe of a state gives; bit ``q`` is qubit ``q``.
         shots: how many to sample, or how many trajectories.
         observable: of an expectation.
-        noise: of trajectories.
+        noise: of trajectories and density matrices.
     """
 
     kind: Kind
@@ -137,6 +138,8 @@ class Engine(ABC):
     """
 
     name: ClassVar[str]
+    #: Whether it has density matrices.
+    has_density: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, precision: str, threads: int) -> None:
@@ -145,6 +148,12 @@ class Engine(ABC):
     @abstractmethod
     def settings(self, task: Task) -> Sequence[Setting]:
         """The settings worth a trial for a task, the most promising first. Raises Unsupported."""
+
+    def offered(self, task: Task) -> Sequence[Setting]:
+        """``settings``, where the engine can do this kind of task at all. Raises Unsupported."""
+        if task.kind is Kind.DENSITY and not self.has_density:
+            raise Unsupported("it has no density matrices that take noise models")
+        return self.settings(task)
 
     @abstractmethod
     def run(self, task: Task, setting: Setting, lap: Laps) -> Probe:

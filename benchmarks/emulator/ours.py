@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.emulator.engine import Engine, Kind, Laps, Probe, Setting, Task, statistics
 from openqse.program.circuit import Circuit
-from openqse_emulator import noise, stabilizer
+from openqse_emulator import density, noise, stabilizer
 from openqse_emulator.randomness import Uniforms
 from openqse_emulator.statevector import execute
 from openqse_emulator.trajectories import Prepared as Trajectories
@@ -20,6 +20,7 @@ def _never() -> bool:
 
 class Ours(Engine):
     name = "ours"
+    has_density = True
 
     def __init__(self, precision: str, threads: int) -> None:
         self._engine = execute.Engine(execute.DTYPES[precision], threads)
@@ -36,6 +37,8 @@ class Ours(Engine):
             return self._stabilizer(task, lap)
         if task.kind is Kind.NOISY:
             return self._trajectories(task, lap)
+        if task.kind is Kind.DENSITY:
+            return self._density(task, lap)
         engine, circuit = self._engine, task.circuit
         prepared = engine.prepare(circuit)
         angles = circuit.bind(task.parameters)
@@ -63,20 +66,37 @@ class Ours(Engine):
         lap("execute_s")
         return lambda: _statistics(memory[np.newaxis], task.circuit)
 
+    def _density(self, task: Task, lap: Laps) -> Probe:
+        circuit = task.circuit
+        sequence = _noisy(task)
+        lap("plan_s")
+        found = density.distribution(
+            sequence, circuit.num_qubits, circuit.num_clbits, circuit.bind()[0], _never,
+            self._engine.team,
+        )  # fmt: skip
+        memory = density.sample(found, Uniforms(1).draw(0, 0, task.shots))
+        lap("execute_s")
+        return lambda: _statistics(memory[np.newaxis], circuit)
+
     def _trajectories(self, task: Task, lap: Laps) -> Probe:
-        assert task.noise is not None
-        sequence: noise.Sequenced = []
-        for operation in task.circuit.operations():
-            sequence.append(operation)
-            if operation.clbit < 0:
-                p = task.noise.one if len(operation.qubits) == 1 else task.noise.two
-                sequence.extend(noise.depolarising(p, operation.qubits))
-        prepared = Trajectories(self._engine, task.circuit, sequence)
+        prepared = Trajectories(self._engine, task.circuit, _noisy(task))
         lap("plan_s")
         memory = _memory(task)
         prepared.sample(task.circuit.bind()[0], Uniforms(1), memory[0], _never)
         lap("execute_s")
         return lambda: _statistics(memory, task.circuit)
+
+
+def _noisy(task: Task) -> noise.Sequenced:
+    """The operations with the errors after them."""
+    assert task.noise is not None
+    sequence: noise.Sequenced = []
+    for operation in task.circuit.operations():
+        sequence.append(operation)
+        if operation.clbit < 0:
+            p = task.noise.one if len(operation.qubits) == 1 else task.noise.two
+            sequence.extend(noise.depolarising(p, operation.qubits))
+    return sequence
 
 
 def _memory(task: Task) -> np.ndarray:

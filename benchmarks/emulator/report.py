@@ -53,7 +53,7 @@ def line(case: Case, task: Task, outcome: Outcome, bandwidth: float) -> dict[str
     made["repeats"] = len(outcome.ours.laps)
     made["gates"] = task.num_gates
     made["peak_bytes"] = outcome.ours.peak_bytes
-    if task.kind is not Kind.CLIFFORD:
+    if task.kind not in (Kind.CLIFFORD, Kind.DENSITY):
         size = state_bytes(case.qubits, case.precision)
         made["state_bytes"] = size
         if task.kind is Kind.STATE:

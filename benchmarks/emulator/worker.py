@@ -60,7 +60,7 @@ def _answers(name: str, precision: str, threads: int) -> Iterator[dict[str, Any]
         try:
             if "task" in request:
                 task = Task.from_wire(request["task"])
-                yield {"settings": engine.settings(task)}
+                yield {"settings": engine.offered(task)}
             else:
                 assert task is not None
                 yield _run(engine, task, resident, **request)
@@ -82,7 +82,7 @@ def _rehearse(engine: Engine) -> None:
     """Runs everything once at a small size, so that nothing is compiled or loaded later on."""
     for task in workloads.rehearsal():
         with suppress(Unsupported):
-            for setting in engine.settings(task):
+            for setting in engine.offered(task):
                 engine.run(task, setting, Laps())()
 
 

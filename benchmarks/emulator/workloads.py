@@ -27,7 +27,8 @@ class Workload:
         make: the task for a number of qubits.
         full, quick: numbers of qubits in a full and in a quick run.
         weight: the time it deserves beside a circuit for the state.
-        exact: it has no floating point to speak of, so that double precision says all.
+        exact: it has no floating point to speak of, or is to be exact, so that double precision
+            says all.
     """
 
     make: Callable[[int], Task]
@@ -188,6 +189,19 @@ def noisy(n: int) -> Circuit:
     return circuit.measure_all().build()
 
 
+def mixed(n: int) -> Circuit:
+    """Twenty layers of RX and RZ on each qubit and CX on alternating neighbours, measured."""
+    rng = _random("mixed", n)
+    circuit = CircuitBuilder(n)
+    for layer in range(20):
+        for q in range(n):
+            x, z = rng.uniform(-np.pi, np.pi, 2).tolist()
+            circuit.rx(x, q).rz(z, q)
+        for q in range(layer % 2, n - 1, 2):
+            circuit.cx(q, q + 1)
+    return circuit.measure_all().build()
+
+
 def clifford(n: int) -> Circuit:
     """A random Clifford program of depth 20, an error, and the way back; measured.
 
@@ -248,7 +262,7 @@ def _state(make: Callable[[int], Circuit], *special: Callable[[int], int]) -> Ca
 
 
 def _sample(make: Callable[[int], Circuit], kind: Kind, shots: int) -> Callable[[int], Task]:
-    noise = Noise(one=0.001, two=0.01) if kind is Kind.NOISY else None
+    noise = Noise(one=0.001, two=0.01) if kind in (Kind.NOISY, Kind.DENSITY) else None
     return lambda n: Task(kind, make(n), np.empty((1, 0)), shots=shots, noise=noise)
 
 
@@ -317,6 +331,9 @@ WORKLOADS = {
     "batch": Workload(_expectation(sum_z, 1000), (12,), (12,), weight=3),
     # Fewer qubits in a quick run, as its time goes into trajectories.
     "noisy": Workload(_sample(noisy, Kind.NOISY, 10_000), (14,), (10,), weight=6),
+    "density": Workload(
+        _sample(mixed, Kind.DENSITY, 5000), (8, 10, 12), (8, 10), weight=6, exact=True
+    ),
     "clifford": Workload(_sample(clifford, Kind.CLIFFORD, 1000), (150,), (150,), exact=True),
     "clifford_ghz": Workload(_sample(ghz, Kind.CLIFFORD, 1000), (400,), (400,), exact=True),
 }

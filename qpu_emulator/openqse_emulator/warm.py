@@ -126,8 +126,8 @@ def _steps(precision: Precision) -> Iterator[tuple[str, Callable[[], object]]]:
                 angles, uniforms, memory, never
             ),
         )
-    mixed = CircuitBuilder(5).h(0).cx(0, 1).append(Op.X, range(5), controls=4).build()
-    yield "density matrices", lambda: density.evolve(mixed.operations(), 5, angles, never)
+    mixed = CircuitBuilder(6).h(5).cx(0, 1).append(Op.X, range(5), controls=4).build()
+    yield "density matrices", lambda: density.evolve(mixed.operations(), 6, angles, never)
     yield "classical control", lambda: _control(observable, never)
 
 

@@ -1,4 +1,5 @@
-"""Qiskit Aer: both precisions; gate fusion; parameter sets bound by Aer; a stabilizer method."""
+"""Qiskit Aer: both precisions; gate fusion; parameter sets bound by Aer; methods for Clifford
+programs and for density matrices."""
 
 from __future__ import annotations
 
@@ -56,6 +57,7 @@ _FUSION: list[Setting] = [
 
 class Peer(Engine):
     name = "aer"
+    has_density = True
 
     def __init__(self, precision: str, threads: int) -> None:
         # Fusion is for all sizes (Aer itself leaves circuits below 14 qubits alone), and threads
@@ -72,13 +74,16 @@ class Peer(Engine):
             return [{}]
         if task.kind is Kind.NOISY:
             return _FUSION[2:]
+        if task.kind is Kind.DENSITY:
+            return [{}, *_FUSION[1:]]  # Aer's own choice first
         if task.batch > 1:
             binding = ({"runtime_parameter_bind_enable": runtime} for runtime in (True, False))
             return [{**bound, **fusion} for bound in binding for fusion in _FUSION[:1:-1]]
         return _FUSION
 
     def run(self, task: Task, setting: Setting, lap: Laps) -> Probe:
-        method = "stabilizer" if task.kind is Kind.CLIFFORD else "statevector"
+        methods = {Kind.CLIFFORD: "stabilizer", Kind.DENSITY: "density_matrix"}
+        method = methods.get(task.kind, "statevector")
         options = {"method": method, **self._options, **setting}
         if task.noise is not None:
             options["noise_model"] = _noise_model(task)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,12 +15,16 @@ from qiskit_aer import AerSimulator
 from openqse.errors import NotSupported, TaskCancelled
 from openqse.program.builder import CircuitBuilder
 from openqse.program.circuit import Circuit, Operation
+from openqse.program.gates import Op
 from openqse_emulator import density, noise
+from openqse_emulator.density import fusion, multiply
 from openqse_emulator.noise import Channel, Kind, NoiseModel
 from openqse_emulator.profile import Noise, Profile
+from openqse_emulator.statevector.team import Team
 
 from . import reference
 from .circuits import (
+    add_gate,
     assert_drawn_from,
     dynamic_circuits,
     never,
@@ -173,6 +179,83 @@ def slowly(
                 bits = bits & ~(1 << item.clbit) | outcome << item.clbit
             after[bits] = after.get(bits, 0) + full @ rho @ full.conj().T
     return after
+
+
+def multiplied_slowly(vector: np.ndarray, factor: np.ndarray, qubits: list[int]) -> np.ndarray:
+    """A matrix on some digits of base 4, by tensors."""
+    n = len(vector).bit_length() // 2
+    axes = [n - 1 - q for q in reversed(qubits)]
+    k = len(qubits)
+    tensor = np.tensordot(
+        factor.reshape((4,) * 2 * k), vector.reshape((4,) * n), (range(k, 2 * k), axes)
+    )
+    return np.moveaxis(tensor, range(k), axes).reshape(-1)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 7])
+def test_pass_over_two_qubits_is_the_slow_product(n: int) -> None:
+    """All places of the two: rows of a tile are contiguous or not, tiles full or not."""
+    rng = np.random.default_rng(n)
+    factor = rng.normal(size=(16, 16))
+    for low, high in itertools.combinations(range(n), 2):
+        vector = rng.normal(size=4**n)
+        expected = multiplied_slowly(vector, factor, [low, high])
+        tiles = 4 ** max(0, n - 2 - multiply.TILE_DIGITS)
+        middle = tiles // 3
+        multiply.on_two(vector, factor, low, high, 0, middle)
+        multiply.on_two(vector, factor, low, high, middle, tiles)
+        np.testing.assert_allclose(vector, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("qubits", [[0], [4], [2, 0, 3], [4, 3, 1], [0, 1, 2], [3, 0, 4, 1]])
+def test_pass_over_other_numbers_of_qubits_is_the_slow_product(qubits: list[int]) -> None:
+    rng = np.random.default_rng(len(qubits))
+    factor, vector = rng.normal(size=(4 ** len(qubits),) * 2), rng.normal(size=4**5)
+    expected = multiplied_slowly(vector, factor, qubits)
+    columns = 4 ** (5 - len(qubits))
+    multiply.on_some(vector, factor, np.array(qubits), 0, columns // 2)
+    multiply.on_some(vector, factor, np.array(qubits), columns // 2, columns)
+    np.testing.assert_allclose(vector, expected, atol=1e-11)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 2**32))
+def test_fused_passes_are_all_matrices_in_order(n: int, seed: int) -> None:
+    """Gates with up to four controls, channels, measurements and resets."""
+    rng = np.random.default_rng(seed)
+    builder = random_circuit(n, 12, rng, controls=4)
+    builder.reset(int(rng.integers(n))).measure(int(rng.integers(n)), 0)
+    for _ in range(5):
+        add_gate(builder, Op.RY, 0, rng)
+    circuit = builder.build()
+    sequence = noise.sequence(circuit, noisy_model(rng))
+    angles = circuit.bind()[0]
+    rho = {0: np.outer(reference.zero(n).reshape(-1), reference.zero(n).reshape(-1))}
+    for item in sequence:
+        rho = {0: sum(slowly(rho, item, n, angles).values())}
+    found = density.evolve(sequence, n, angles, never)
+    np.testing.assert_allclose(reference.matrix_of(found), rho[0], atol=1e-10)
+
+
+def test_threads_share_a_pass() -> None:
+    rng = np.random.default_rng(1)
+    circuit = random_circuit(10, 20, rng, controls=1).build()
+    sequence = noise.sequence(circuit, model(one_qubit=0.01, t1_ns=(500.0,)))
+    team = Team(2)
+    angles = circuit.bind()[0]
+    alone = density.evolve(sequence, 10, angles, never)
+    np.testing.assert_array_equal(density.evolve(sequence, 10, angles, never, team), alone)
+    team.close()
+
+
+def test_all_between_two_qubits_is_one_pass() -> None:
+    circuit = CircuitBuilder(4).h(0).cx(0, 1).rz(0.3, 1).cx(1, 0).h(2).cx(2, 3).x(1).build()
+    sequence = noise.sequence(circuit, model(one_qubit=0.01, two_qubit=0.1, t1_ns=(500.0,)))
+    made = fusion.Fusion(circuit.bind()[0])
+    for item in sequence:
+        made.add(item)
+    assert sorted(each.qubits for each in made.take()) == [(0, 1), (2, 3)]  # type: ignore[union-attr]
+    assert fusion.count_passes(sequence) == 2
 
 
 def test_samples_follow_the_distribution() -> None:

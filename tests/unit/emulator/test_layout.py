@@ -16,7 +16,7 @@ from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
 from openqse_emulator import profile
-from openqse_emulator.device import Emulator, create
+from openqse_emulator.device import Emulator, make
 from openqse_emulator.profile import Engine, Noise
 
 from .circuits import assert_drawn_from, dynamic_circuits, never, random_observable, registers
@@ -45,7 +45,7 @@ def turned_45() -> CircuitBuilder:
 
 @pytest.mark.parametrize("name", ["superconducting", "superconducting_noisy"])
 def test_wide_register_of_which_one_qubit_is_used(name: str) -> None:
-    emulator = create(name)
+    emulator = make(name)
     memory = sampled(emulator, turned_45().measure(45, 0).build(), 20_000)
     zero = np.cos(7 * np.pi / 8) ** 2
     ones = np.mean(memory[:, 0])
@@ -55,7 +55,7 @@ def test_wide_register_of_which_one_qubit_is_used(name: str) -> None:
 
 
 def test_observable_of_qubits_that_nothing_turns() -> None:
-    emulator = create("superconducting")
+    emulator = make("superconducting")
     circuit = turned_45().build()
     cosine = np.cos(7 * np.pi / 4)
     assert expected(emulator, circuit, {"Z45": 1.0}) == pytest.approx(cosine)
@@ -69,7 +69,7 @@ def test_program_for_a_device_of_127_qubits_measured_whole() -> None:
         builder.reset(q)
     builder.ry(2.0, 100).cx(100, 101).barrier().measure_all()
     for name in ("superconducting", "superconducting_noisy"):
-        emulator = create(name)
+        emulator = make(name)
         prepared = emulator.prepare(builder.build())
         assert prepared.computed.num_qubits == 2
         memory = emulator.run(prepared, NONE, 500, 1, never).memory[0]
@@ -81,7 +81,7 @@ def test_program_for_a_device_of_127_qubits_measured_whole() -> None:
 
 
 def test_more_qubits_than_the_qpu_has_are_refused_however_few_are_used() -> None:
-    emulator = create("superconducting")
+    emulator = make("superconducting")
     with pytest.raises(NotSupported, match="128 qubits; profile 'superconducting' has 127"):
         emulator.prepare(CircuitBuilder(128).x(3).build())
 
@@ -126,13 +126,13 @@ def test_unused_qubit_that_leaks_or_errs_is_used() -> None:
 
 
 def test_zero_that_is_written_over_an_outcome_stays() -> None:
-    emulator = create("superconducting")
+    emulator = make("superconducting")
     circuit = CircuitBuilder(2).x(0).measure(0, 0).measure(1, 0).build()
     assert registers(sampled(emulator, circuit, 5)) == [0] * 5
 
 
 def test_program_without_gates_runs() -> None:
-    emulator = create("superconducting")
+    emulator = make("superconducting")
     circuit = CircuitBuilder(60).reset(3).barrier().measure_all().build()
     assert registers(sampled(emulator, circuit, 3)) == [0] * 3
     assert expected(emulator, circuit, {"Z1": 1.0, "X2": 1.0}) == pytest.approx(1)
@@ -186,7 +186,7 @@ def test_delays_and_boxes_make_qubits_wait() -> None:
 
 
 def test_outcome_without_a_bit_collapses_and_is_told_to_nobody() -> None:
-    emulator = create("superconducting")
+    emulator = make("superconducting")
     builder = CircuitBuilder(2, 1).x(0).measure(1, None).measure(0, 0)
     assert registers(sampled(emulator, builder.build(), 5)) == [1] * 5
     collapsed = CircuitBuilder(1, 1).h(0).measure(0, None).h(0).measure(0, 0).build()

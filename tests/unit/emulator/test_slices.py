@@ -149,6 +149,21 @@ def test_interrupted_run_ahead_leaves_what_is_left() -> None:
     assert sorted(row for _, row in sampled) == list(range(100))
 
 
+def test_slices_of_runs_of_different_length_are_told_apart() -> None:
+    """The same program with the same seed: what is kept for one run has no room for the other."""
+    emulator, prepared = opened("trajectories")
+    sets = asked(prepared.circuit, 1, 1).parameters
+
+    def sliced(first: int, count: int, of_shots: int) -> np.ndarray:
+        where = {"first_shot": first, "of_shots": of_shots}
+        return emulator.run(prepared, sets, count, 5, never, **where).memory[0]
+
+    whole = emulator.run(prepared, sets, 20, 5, never).memory[0]
+    np.testing.assert_array_equal(sliced(0, 3, 9), whole[:3])
+    np.testing.assert_array_equal(sliced(8, 12, 20), whole[8:])
+    np.testing.assert_array_equal(sliced(3, 6, 9), whole[3:9])
+
+
 def test_slice_that_is_stopped_ends() -> None:
     emulator, prepared = opened("trajectories")
     part = replace(asked(prepared.circuit, 1, 10), of_shots=SHOTS)
