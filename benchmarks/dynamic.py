@@ -37,7 +37,7 @@ from openqse_emulator.profile import Noise
 SHOTS = 10_000
 GOAL = 5.0
 #: Seconds after which a method of Aer's is too slow to be the best.
-PATIENCE = 60
+PATIENCE = 45
 NOISE = Noise(one_qubit=0.001, two_qubit=0.005, zero_as_one=(0.01,), one_as_zero=(0.02,))
 
 #: A program of ours and the same as Qiskit's, and whether it is Clifford.

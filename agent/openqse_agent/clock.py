@@ -21,11 +21,8 @@ class Clock(Protocol):
 class SystemClock:
     """The host's clock."""
 
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def time(self) -> float:
-        return time.time()
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
 
 
 SYSTEM: Final[Clock] = SystemClock()

@@ -20,7 +20,7 @@ from openqse.wire.leases import HeldLease, Hello, Welcome
 from openqse.wire.messages import Kind, header
 from openqse.wire.schema import Message
 from openqse.wire.task_ids import LENGTH, number_of, session_of
-from openqse.wire.tasks import Acknowledge, Cancel, TaskRequest, encode_task
+from openqse.wire.tasks import Acknowledge, Cancel, encode_task
 from openqse.wire.versions import SPOKEN
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Link:
         program = None if work.program in self.programs else request.program
         if program is not None:
             limits.check_program(len(program.data))
-        body, buffers = encode_task(TaskRequest(work, program, self.process, self.receipts.take()))
+        body, buffers = encode_task(work, program, self.process, self.receipts.take())
         left = 0.0
         if pending.deadline is not None:
             left = max(pending.deadline - time.monotonic(), 1e-3)

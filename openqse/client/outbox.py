@@ -11,21 +11,22 @@ from openqse.wire.frames import Frame, bundled, send
 
 class Outbox:
     """Messages for several sockets: any thread may add some, and the one that holds the sockets
-    sends them."""
+    sends them.
+
+    Attributes:
+        ready: the messages, each with its socket.
+    """
 
     def __init__(self) -> None:
-        self._ready: deque[tuple[zmq.Socket[bytes], list[Frame]]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._ready)
+        self.ready: deque[tuple[zmq.Socket[bytes], list[Frame]]] = deque()
 
     def add(self, socket: zmq.Socket[bytes], frames: list[Frame]) -> None:
         """Adds a message for a socket."""
-        self._ready.append((socket, frames))
+        self.ready.append((socket, frames))
 
     def flush(self) -> None:
         """Sends what is there: messages to one socket that follow each other go together."""
-        ready = self._ready
+        ready = self.ready
         while ready:
             socket, frames = ready.popleft()
             if not ready:

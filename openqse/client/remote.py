@@ -139,7 +139,7 @@ class Connection:
         window = link.window
         deadline = None if request.timeout is None else now + request.timeout
         pending = Pending(future, request, handle, deadline, now)
-        if not self._take(window.take_place, window.has_place, deadline):
+        if not (window.take_place() or self._take(window.take_place, window.has_place, deadline)):
             raise window_full(f"{window.allowed} tasks")
         try:
             frames = link.task_frames(pending)
@@ -155,7 +155,7 @@ class Connection:
         pending.size = size
         link.pending[future.key] = pending
         self._outbox.add(link.socket, frames)
-        if not more or len(self._outbox) >= _BURST:
+        if not more or len(self._outbox.ready) >= _BURST:
             self._send_out()
 
     def _take(
@@ -178,7 +178,7 @@ class Connection:
 
     def _send_out(self) -> None:
         """Sends now, or leaves it to the thread that holds the sockets and wakes that."""
-        while self._outbox:
+        while self._outbox.ready:
             if not self._lock.acquire(blocking=False):
                 os.eventfd_write(self._wake, 1)
                 return
@@ -385,8 +385,8 @@ class Connection:
             )
             self._fail(self._links.values(), gone)
         elif first:
-            silence = time.monotonic() - (link.recovery.open_since or math.inf)
-            why = self._lost(link, max(0.0, silence)).message
+            now = time.monotonic()
+            why = self._lost(link, now - (link.recovery.open_since or now)).message
             log.warning("%s; waiting up to %d s for it", why, recovery.PATIENCE)
 
     def _lost(self, link: Link, silence: float) -> OpenQSEError:

@@ -39,7 +39,7 @@ class Window:
     def take_place(self) -> bool:
         """Takes a place for a task; False if there is none."""
         with self._lock:
-            if not self.has_place():
+            if self.tasks >= self.allowed:
                 return False
             self.tasks += 1
             return True
@@ -47,7 +47,7 @@ class Window:
     def take_room(self, size: int) -> bool:
         """Takes room for a task's bytes; False if there is not enough."""
         with self._lock:
-            if not self.has_room(size):
+            if self.size and self.size + size > limits.BYTES_IN_FLIGHT:
                 return False
             self.size += size
             return True

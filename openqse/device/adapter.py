@@ -21,8 +21,7 @@ from openqse.device.contract import (
     Samples,
     Work,
 )
-from openqse.device.running import typed_errors
-from openqse.errors import OpenQSEError, TaskCancelled
+from openqse.errors import DeviceError, OpenQSEError, TaskCancelled
 from openqse.program.observable import PauliSum
 from openqse.program.program import Program
 
@@ -87,13 +86,16 @@ def perform(
     driver: Blocking[P], prepared: P, work: Work, stopped: Callable[[], bool] = lambda: False
 ) -> Outcome:
     """Has a blocking driver do work; errors are its own."""
-    numbers = (("first_set", work.first_set), ("first_shot", work.first_shot))
-    place = {name: number for name, number in numbers if number}
+    place: dict[str, int] = {}
+    if work.first_set:
+        place["first_set"] = work.first_set
+    if work.first_shot:
+        place["first_shot"] = work.first_shot
+    if work.of_shots is not None and work.observable is None:
+        place["of_shots"] = work.of_shots
     sets, seed = work.parameters, work.seed
     data: Samples | Expectations
     if work.observable is None:
-        if work.of_shots is not None:
-            place["of_shots"] = work.of_shots
         data = driver.run(prepared, sets, work.shots, seed, stopped, **place)
     else:
         data = driver.expectation(prepared, work.observable, sets, seed, stopped, **place)
@@ -181,10 +183,13 @@ class ThreadDevice(Generic[P]):
     def _run(self, run: Run[P]) -> None:
         outcome: Outcome | OpenQSEError
         try:
-            with self._turn, typed_errors():
+            with self._turn:
                 outcome = self._outcome(run)
         except OpenQSEError as error:
             outcome = error
+        except Exception as error:
+            outcome = DeviceError(f"{type(error).__name__}: {error}", layer="device")
+            outcome.__cause__ = error
         with self._lock:
             run.outcome = outcome
             if run.ended is not None:

@@ -22,12 +22,13 @@ class Preparer(Generic[P]):
     def __init__(self, device: Device[P, Any], name: str = "the device") -> None:
         self._device = device
         self._name = name
-        self._translations = Translations(device.capabilities.formats)
+        self._offers = device.capabilities
+        self._translations = Translations(self._offers.formats)
 
     def key(self, program: Program) -> bytes:
         """What a prepared program is kept under: one that is translated is good for the calibration
         in force alone."""
-        if program.format in self._device.capabilities.formats:
+        if program.format in self._offers.formats:
             return program.digest
         return program.digest + self._device.calibration().id.encode()
 
@@ -37,7 +38,7 @@ class Preparer(Generic[P]):
         Raises:
             OpenQSEError: what the device cannot run; ``DeviceError`` for anything else it raises.
         """
-        device, offers = self._device, self._device.capabilities
+        device, offers = self._device, self._offers
         with typed_errors():
             target = None
             if program.format not in offers.formats:

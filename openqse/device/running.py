@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -49,15 +47,15 @@ def verify(outcome: Outcome | None, work: Work, shot_size: int | None = None) ->
     return outcome
 
 
-@contextmanager
-def typed_errors() -> Iterator[None]:
+class typed_errors:
     """Turns whatever a device raises beside the typed errors into ``DeviceError``."""
-    try:
-        yield
-    except OpenQSEError:
-        raise
-    except Exception as error:
-        raise DeviceError(f"{type(error).__name__}: {error}", layer="device") from error
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, OpenQSEError):
+            raise DeviceError(f"{type(error).__name__}: {error}", layer="device") from error
 
 
 def result(
@@ -76,17 +74,13 @@ def result(
     Raises:
         OpenQSEError: as the device says; ``DeviceError`` for anything else that it raises or gives.
     """
-    try:
+    with typed_errors():
         outcome = None if patience is None else device.wait(handle, max(patience, 0.0))
         if outcome is None:
             if patience is not None:
                 device.cancel(handle)
             outcome = device.wait(handle)
         return verify(outcome, work, shot_size)
-    except OpenQSEError:
-        raise
-    except Exception as error:
-        raise DeviceError(f"{type(error).__name__}: {error}", layer="device") from error
 
 
 def execute(device: Device[P, Any], prepared: P, work: Work) -> Outcome:

@@ -76,7 +76,9 @@ def _to_openqasm(program: Program, target: Target | None) -> Program:
     from openqse.program.openqasm import dumps
 
     circuit = Circuit.of(program)
-    return Program(OPENQASM_3, dumps(circuit).encode(), circuit.parameters, circuit.outputs)
+    return Program(
+        OPENQASM_3, dumps(circuit, portable=True).encode(), circuit.parameters, circuit.outputs
+    )
 
 
 def _form_2(program: Program, target: Target | None) -> Program:

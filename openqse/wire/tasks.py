@@ -113,10 +113,19 @@ class TaskRequest:
     def kind(self) -> Kind:
         return Kind.RUN if self.work.observable is None else Kind.EXPECTATION
 
+    def encode(self) -> tuple[dict[str, Any], list[Frame]]:
+        """Its body and buffers."""
+        return encode_task(self.work, self.program, self.process, self.acknowledged, self.options)
 
-def encode_task(request: TaskRequest) -> tuple[dict[str, Any], list[Frame]]:
-    """Body and buffers of a task."""
-    work = request.work
+
+def encode_task(
+    work: Work,
+    program: Program | None = None,
+    process: int = 0,
+    acknowledged: Sequence[int] = (),
+    options: Metadata | None = None,
+) -> tuple[dict[str, Any], list[Frame]]:
+    """Body and buffers of a task; arguments as in ``TaskRequest``."""
     sets, width = work.parameters.shape
     body: dict[str, Any] = {"program": work.program, "sets": sets, "width": width}
     if work.observable is None:
@@ -126,15 +135,15 @@ def encode_task(request: TaskRequest) -> tuple[dict[str, Any], list[Frame]]:
     if work.seed is not None:
         body["seed"] = work.seed
     buffers: list[Frame] = []
-    if request.program is not None:
-        body["attached"] = _ENVELOPE.write(ProgramEnvelope.of(request.program))
-        buffers.append(request.program.data)
-    if request.process:
-        body["process"] = request.process
-    if request.acknowledged:
-        body["acknowledged"] = request.acknowledged
-    if request.options:
-        body["options"] = request.options
+    if program is not None:
+        body["attached"] = _ENVELOPE.write(ProgramEnvelope.of(program))
+        buffers.append(program.data)
+    if process:
+        body["process"] = process
+    if acknowledged:
+        body["acknowledged"] = acknowledged
+    if options:
+        body["options"] = options
     if width:
         _carry(body, buffers, work.parameters.astype("<f8", copy=False))
     return body, buffers

@@ -213,7 +213,10 @@ class Emulator:
         seed = self._seed(seed)
         if isinstance(prepared, dynamic.Prepared):
             asked = dynamic.Part(parameters, seed, first_set, stopped, shots, first_shot, of_shots)
-            samples = prepared.run(asked, self._kept)
+            try:
+                samples = prepared.run(asked, self._kept)
+            except MemoryError as error:
+                raise _out_of_memory(prepared.choose(of_shots)) from error
             self._take(samples.qpu_time_ns, began, stopped)
             return samples
         angles = prepared.bind(parameters)
@@ -386,7 +389,10 @@ class Emulator:
             )
         if isinstance(prepared, dynamic.Prepared):
             asked = dynamic.Part(parameters, self._seed(seed), first_set, stopped)
-            means = prepared.expectation(observable, asked)
+            try:
+                means = prepared.expectation(observable, asked)
+            except MemoryError as error:
+                raise _out_of_memory(prepared.choose(None)) from error
             self._take(means.qpu_time_ns, began, stopped)
             return means
         angles = prepared.bind(parameters)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import eventually
 
 import openqse
 from openqse.device import ThreadDevice
@@ -29,6 +28,7 @@ from openqse.errors import (
 from openqse.program.program import Output
 from openqse.testing import ScriptedDevice
 from openqse.wire.task_ids import next_task_id
+from tests.support.agents.stack import eventually
 
 
 class Point:

@@ -67,7 +67,6 @@ from openqse.wire.tasks import (
     Resynced,
     TaskRequest,
     encode_outcome,
-    encode_task,
 )
 from openqse.wire.versions import Versions
 
@@ -138,7 +137,7 @@ def tasks() -> dict[str, list[Any]]:
 
     def task(number: int, request: TaskRequest, **more: Any) -> list[Any]:
         head = header(request.kind, task_id(number), **UNDER, **more)
-        return encode(head, *encode_task(request))
+        return encode(head, *request.encode())
 
     def result(number: int, outcome: Outcome) -> list[Any]:
         return encode(header(Kind.RESULT, task_id(number)), *encode_outcome(outcome))

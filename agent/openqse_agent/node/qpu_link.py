@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import zmq
@@ -57,9 +58,16 @@ class QPULink:
         return socket
 
     def say(self, message: Message, task: bytes = b"", time_left: float = 0.0) -> None:
-        """Sends a message; it is kept while the connection is being made."""
-        # The first frame names a session for the relays' messages: here, none.
-        self.socket.send_multipart([b"", *message.frames(task, time_left=time_left)])
+        """Sends a message; it is kept while the connection is being made.
+
+        Where the handshake was refused, as by a QPU agent with a key that the site file here does
+        not have, there is nobody to send to, and libzmq would wait for ever. The message is dropped
+        then, and the QPU agent is found lost as one that does not answer.
+        """
+        with suppress(zmq.Again):
+            # The first frame names a session for the relays' messages: here, none.
+            frames = [b"", *message.frames(task, time_left=time_left)]
+            self.socket.send_multipart(frames, zmq.NOBLOCK)
         if self._waiting_since is None:
             self._waiting_since = self._clock.monotonic()
 

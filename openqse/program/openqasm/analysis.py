@@ -25,17 +25,30 @@ from openqse.program.openqasm.nodes import (
     While,
 )
 
+#: Fields of nodes in which no nodes are, and what is no node.
+_PLAIN = frozenset({"at", "name", "op", "kind", "digits", "unit", "keyword", "path"})
+_LEAVES = frozenset({int, float, complex, str, bool, type(None)})
+_PARTS: dict[type, tuple[str, ...]] = {}
+
 
 def walk(node: object) -> Iterator[object]:
     """A node and all nodes in it."""
     waiting = [node]
     while waiting:
         item = waiting.pop()
-        if isinstance(item, list | tuple):
-            waiting.extend(item)
-        elif is_dataclass(item):
-            yield item
-            waiting.extend(getattr(item, f.name) for f in fields(item))
+        kind = type(item)
+        if kind is list or kind is tuple:
+            waiting.extend(item)  # type: ignore[arg-type]
+            continue
+        parts = _PARTS.get(kind)
+        if parts is None:
+            known = fields(kind) if is_dataclass(kind) else ()
+            parts = _PARTS[kind] = tuple(f.name for f in known if f.name not in _PLAIN)
+        if kind in _LEAVES:
+            continue
+        yield item
+        for part in parts:
+            waiting.append(getattr(item, part))
 
 
 def names(node: object) -> set[str]:

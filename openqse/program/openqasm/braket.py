@@ -141,7 +141,9 @@ def _matrix(text: str) -> NDArray[np.complex128]:
     if size < 2 or size & (size - 1) or any(len(row) != size for row in values):
         raise ValueError("the matrix is not square with a power of two of rows")
     matrix = np.array(values, dtype=np.complex128)
-    if np.abs(matrix @ matrix.conj().T - np.eye(size)).max() > _DIGITS:
+    if not np.abs(matrix).max() < 2 or (
+        np.abs(matrix @ matrix.conj().T - np.eye(size)).max() > _DIGITS
+    ):
         raise ValueError("the matrix is not unitary")
     return matrix
 

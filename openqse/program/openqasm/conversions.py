@@ -107,7 +107,9 @@ class Conversions(State):
         raise self._inconvertible(value, kind, at)
 
     def _inconvertible(self, value: Value, kind: Type, at: int) -> ProgramError:
-        return self.invalid(at, f"a {value.type} is not converted to {kind}", kind.kind)
+        return self.invalid(
+            at, f"a value of type {value.type} is not converted to {kind}", kind.kind
+        )
 
     def _to_whole(self, value: Value, kind: Type, at: int, strict: bool) -> Value:
         data = value.data

@@ -56,12 +56,12 @@ class Dialect:
         return NEWER.get(name) if found is None and included else found
 
 
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _INCLUDE = re.compile(r"(?:^|[;}])\s*include\s*[\"']")
 _BRAKET_PRAGMA = re.compile(r"^[ \t]*#?pragma[ \t]+braket\b", re.MULTILINE)
 _DEFINITION = re.compile(r"\bgate\s+(\w+)")
 #: A call: a name, angles perhaps, and the beginning of an operand.
-_CALL = re.compile(r"(?:^|[;{}@])\s*([A-Za-z_]\w*)\s*(?:\([^;{}]*?\)\s*|\s)(?=[A-Za-z_$])")
+_CALL = re.compile(r"(?:^|[;{}@])\s*([A-Za-z_]\w*)\s*(?:\([^;{}@]*?\)\s*|\s)(?=[A-Za-z_$])")
 
 _OPENQASM = {version: Dialect(version, "openqasm", BUILTIN[version]) for version in (2, 3)}
 _BRAKET = Dialect(3, "braket", {"U": braket.GATES["U"]}, braket.GATES)

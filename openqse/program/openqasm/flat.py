@@ -18,15 +18,16 @@ from openqse.program.openqasm.gates import DefinedGate, OpaqueGate
 from openqse.program.openqasm.operations import Operations
 from openqse.program.openqasm.parser import Parser
 from openqse.program.openqasm.source import Sources
-from openqse.program.openqasm.steps import Step
+from openqse.program.openqasm.steps import Gate, Step
 from openqse.program.openqasm.steps import Value as Number
 from openqse.program.openqasm.values import Bits, Constant, Qubits
 
 _GAP = r"(?:\s+|//[^\n]*)*"
 _ELEMENT = r"[A-Za-z_]\w*\[\d+\]"
+_OPERAND = r"(?:[A-Za-z_]\w*(?:\[\d+\])?|\$\d+)"
 _GATE = re.compile(
     rf"{_GAP}([A-Za-z_]\w*)(?:[ \t]*\(((?:[^()\n;{{}}]|\([^()\n;{{}}]*\))*)\))?"
-    rf"[ \t]+({_ELEMENT}(?:[ \t]*,[ \t]*{_ELEMENT})*)[ \t]*;"
+    rf"[ \t]+({_OPERAND}(?:[ \t]*,[ \t]*{_OPERAND})*)[ \t]*;"
 )
 _MEASURE = re.compile(
     rf"{_GAP}(?:({_ELEMENT})[ \t]*=[ \t]*measure[ \t]+({_ELEMENT})"
@@ -58,6 +59,7 @@ class Flat(Operations):
         self._calls: dict[tuple[str, str | None], _Call | None] = {}
         self._operands: dict[str, tuple[int, ...] | None] = {}
         self._bit_places: dict[str, int] = {}
+        self._single: dict[str, tuple[int, Step] | None] = {}
         self._pi = isinstance(self.find("pi", 0), Constant) and "pi" not in self.global_scope.names
 
     def read_flat(self, source: str, position: int) -> int:
@@ -124,16 +126,18 @@ class Flat(Operations):
         if name == "delay" or gate.qubits == 0:
             return None
         angles = [] if arguments is None else self._angles_of(arguments)
+        if name not in self._single:
+            self._single[name] = _single(gate)
+        single = self._single[name]
+        if single is not None and angles is not None and _finite(angles, gate.angles):
+            return _Call(single[0], [single[1]._replace(angles=tuple(angles))], True)
         if angles is None or len(angles) != gate.angles:
             return None
         steps = self.steps_of(gate, angles, tuple(range(gate.qubits)), 0)
         for step in steps:
             for angle in step.angles:
                 self.checked(angle, 0)
-        known = all(not isinstance(angle, Angle) for step in steps for angle in step.angles)
-        single = len(steps) == 1 and known and steps[0].op is not Op.GPHASE
-        whole = single and steps[0].qubits == tuple(range(gate.qubits))
-        return _Call(gate.qubits, steps, whole)
+        return _Call(gate.qubits, steps, False)
 
     def _angles_of(self, arguments: str) -> list[Number] | None:
         """Angles from their text; None if they are known only at run time."""
@@ -180,20 +184,29 @@ class Flat(Operations):
             self._operands.clear()
         qubits: list[int] = []
         for operand in named.split(","):
-            name, _, rest = operand.partition("[")
-            number = rest.rstrip()[:-1]
-            found = self.global_scope.names.get(name.strip())
-            if not isinstance(found, Qubits) or found.scalar or len(number) > 9:
+            qubit = self._qubit_of(operand.strip())
+            if qubit < 0:
                 break
-            if int(number) >= len(found.numbers):
-                break
-            qubits.append(found.numbers[int(number)])
+            qubits.append(qubit)
         else:
             if len(set(qubits)) == len(qubits):
                 self._operands[named] = tuple(qubits)
                 return tuple(qubits)
         self._operands[named] = None
         return None
+
+    def _qubit_of(self, operand: str) -> int:
+        """A single qubit from its text; -1 where it is none, or not the program's."""
+        name, bracket, rest = operand.partition("[")
+        if len(rest) > 9 or len(name) > 64:
+            return -1
+        if name[0] == "$":
+            return int(name[1:]) if len(name) < 10 and int(name[1:]) < self._num_physical else -1
+        found = self.global_scope.names.get(name)
+        if not isinstance(found, Qubits) or found.scalar == bool(bracket):
+            return -1
+        number = int(rest[:-1]) if bracket else 0
+        return found.numbers[number] if number < len(found.numbers) else -1
 
     def _measure_flat(self, match: re.Match[str]) -> bool:
         """A measurement of one qubit into one bit; False if something is wrong with it."""
@@ -214,3 +227,28 @@ class Flat(Operations):
         self.stream.append(Op.MEASURE, qubits, (), 0, bit)
         self.bit_states[bit] = 2
         return True
+
+
+def _finite(angles: list[Number], count: int) -> bool:
+    """Whether these are so many plain numbers."""
+    return len(angles) == count and all(
+        type(angle) is float and math.isfinite(angle) for angle in angles
+    )
+
+
+def _single(gate: Gate) -> tuple[int, Step] | None:
+    """A gate that is one operation with the gate's own angles, in its place: qubits and operation.
+    None for other gates."""
+    if isinstance(gate, DefinedGate):
+        return None
+    angles = [Angle(0.0, {str(i): 1.0}) for i in range(gate.angles)]
+    qubits = tuple(range(gate.qubits))
+    steps = gate.steps(angles, qubits)
+    if len(steps) != 1 or steps[0].op is Op.GPHASE or steps[0].qubits != qubits:
+        return None
+    if [step.op for step in gate.steps([0.0] * gate.angles, qubits)] != [steps[0].op]:
+        return None  # angles of 0 make another operation of it
+    same = len(steps[0].angles) == len(angles) and all(
+        given is own for given, own in zip(steps[0].angles, angles, strict=True)
+    )
+    return (gate.qubits, steps[0]) if same else None

@@ -13,15 +13,20 @@ from openqse.program.openqasm.gates import DefinedGate
 from openqse.program.openqasm.nodes import (
     Assignment,
     Barrier,
+    Call,
+    Declaration,
     Expression,
+    ExpressionStatement,
     For,
     GateCall,
     Index,
     Items,
+    Jump,
     Measure,
     Name,
     Range,
     Reset,
+    Return,
     Statement,
     While,
 )
@@ -42,7 +47,7 @@ from openqse.program.openqasm.values import (
 )
 
 #: Steps of the expansion that a pass of a ``while`` counts for: it may be looked through anew.
-_WHILE = 64
+_WHILE = 128
 
 
 class Loops(Control):
@@ -169,20 +174,38 @@ class Loops(Control):
         """Refuses at once a loop that is sure to write too much."""
         self.spend(passes, node.at)
         self._expansion -= passes  # each pass counts itself
-        least = 0
-        for statement in node.body:
-            if isinstance(statement, GateCall):
-                found = self.find(self.gate_key(statement.name), statement.at)
-                if isinstance(found, DefinedGate):
-                    least += found.size or 0
-                elif isinstance(found, Gate) and statement.name != "gphase":
-                    least += not any(m.kind == "pow" for m in statement.modifiers)
-            elif isinstance(statement, Reset):
-                least += 1
-            elif not isinstance(statement, Assignment | Barrier):
-                break
-        if least and self.emit == self.append:
+        least = self.least(node.body) if self.emit == self.append else 0
+        if least:
             self.room_for(passes * least, node.at)
+
+    def least(self, body: Sequence[Statement]) -> int:
+        """Operations that a body writes at the least, whatever the values in it are."""
+        total = 0
+        for statement in body:
+            if isinstance(statement, Jump | Return):
+                break
+            if isinstance(statement, GateCall):
+                total += self._least_of_call(statement)
+            elif isinstance(statement, Reset):
+                total += 1
+            elif isinstance(statement, Assignment | Declaration | ExpressionStatement):
+                if isinstance(statement.value, Call):
+                    total += self.least_of_routine(statement.value.name)
+            elif any(isinstance(item, Jump | Return) for item in walk(statement)):
+                break
+        return total
+
+    def _least_of_call(self, call: GateCall) -> int:
+        found = self.find(self.gate_key(call.name), call.at)
+        if not isinstance(found, Gate):
+            return self.least_of_routine(call.name)
+        if call.name == "gphase" or any(m.kind == "pow" for m in call.modifiers):
+            return 0
+        return (found.size or 0) if isinstance(found, DefinedGate) else 1
+
+    def least_of_routine(self, name: str) -> int:
+        """The same for a subroutine; 0 where there is none of the name."""
+        raise NotImplementedError
 
     def _values(self, node: For, kind: Type) -> Sequence[Value | int] | None:
         """The values of a loop; None where its range is known only at run time."""

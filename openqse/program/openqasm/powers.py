@@ -55,6 +55,8 @@ from openqse.program.openqasm.synthesis import (
 
 #: Steps of a whole power that is written as a plain repetition, however it might be shortened.
 REPEATED = 1024
+#: Steps of a gate whose structure is looked into.
+MAX_STEPS = 10_000
 #: An exponent beyond which rounding of the eigenphases shows in the result.
 MAX_EXPONENT = 2**20
 #: How near -pi an eigenphase counts as +pi. Rounding is far below it.
@@ -96,6 +98,11 @@ def powered(
             return _whole(steps, int(exponent), spend)
         if abs(exponent) > MAX_EXPONENT:
             raise Unpowered(f"fractional powers above {MAX_EXPONENT}", "Give a smaller exponent")
+    if len(steps) > MAX_STEPS:
+        raise Unpowered(
+            f"fractional powers of gates of more than {MAX_STEPS} operations",
+            "Write out the gate's power",
+        )
     unitary = [step for step in steps if step.op is not Op.BARRIER]
     return _principal_power(unitary, exponent, run_time)
 
@@ -125,7 +132,7 @@ def _scaled(step: Step, factor: float) -> Step:
 
 def _shortened(steps: list[Step], count: int) -> list[Step] | None:
     """``count`` repetitions written in fewer steps, from the matrix; None if there is no way."""
-    if any(step.op is Op.BARRIER for step in steps):
+    if len(steps) > MAX_STEPS or any(step.op is Op.BARRIER for step in steps):
         return None
     outer, core = conjugated(steps)
     if len(core) == 1 and core[0].op in ONE_PARAMETER:

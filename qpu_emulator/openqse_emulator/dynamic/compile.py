@@ -58,6 +58,7 @@ class Compiled:
         operations = list(circuit.operations())
         leads = _leads_to(code.op, code.target)
         final = np.zeros(len(code.op), dtype=np.uint8)
+        read = {bit for each in operations if each.op >= Op.MOVE for bit in _flow(each)[0]}
         measures = [i for i, each in enumerate(operations) if each.op is Op.MEASURE]
         for qubit in sorted({operations[i].qubits[0] for i in measures}):
             touches = np.array(
@@ -70,7 +71,8 @@ class Compiled:
             touched = leads(touches)
             for i in measures:
                 if operations[i].qubits[0] == qubit and not touched[i + 1]:
-                    final[i] = not _waits(circuit, operations, {operations[i].clbit}).any()
+                    bit = operations[i].clbit
+                    final[i] = bit not in read or not _waits(circuit, operations, {bit}).any()
         return code._replace(final=final)
 
     def angles(self, sets: Floats) -> Floats:

@@ -148,6 +148,14 @@ def choose(shots: Any, frame: Any, sums: Any) -> None:
 
 
 @kernel
+def coin(shots: Any, shot: int, first: float) -> Any:
+    """What ``choose`` has one shot draw of two kinds, the first of which has this probability."""
+    u = uniform(shots.key[0], shots.first[0] + shot, shots.drawn[shot])
+    shots.drawn[shot] += 1
+    return 1 if u >= first else 0
+
+
+@kernel
 def next_chosen(shots: Any, frame: Any, kinds: int) -> Any:
     """Takes the shots of the kind that fewest drew: the kind, and where they begin."""
     order = shots.order

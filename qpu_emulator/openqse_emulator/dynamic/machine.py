@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ _INTEGERS, _REALS, _CONVERSIONS, _MEMORY, _CONTROL = 64, 96, 120, 128, 160
 _IF, _STOP, _FAIL = 160, 166, 167
 
 
-@kernel
+@partial(kernel, inlined=True)
 def advance(
     code: Any, parameters: Any, ints: Any, floats: Any, bits: Any, pc: int, steps: int, most: int
 ) -> Any:

@@ -117,10 +117,9 @@ class Prepared:
     @cached_property
     def _open_gates(self) -> bool:
         """Whether gates have angles that are not known yet."""
-        begins = self.circuit.angle_offsets[:-1][self.circuit.opcodes < Op.MEASURE]
-        ends = self.circuit.angle_offsets[1:][self.circuit.opcodes < Op.MEASURE]
-        terms = self.circuit.term_angles[:, np.newaxis]
-        return bool(((begins <= terms) & (terms < ends)).any())
+        circuit = self.circuit
+        owners = np.searchsorted(circuit.angle_offsets, circuit.term_angles, side="right") - 1
+        return bool((circuit.opcodes[owners] < Op.MEASURE).any())
 
     def _automatic(self, shots: int | None) -> Choice:
         pauli, many = self.compiled.pauli, self.circuit.num_qubits > _DENSE
@@ -169,26 +168,32 @@ class Prepared:
         width = -(-self.circuit.num_outputs // 8)
         memory = np.zeros((len(sets), part.shots, width + _TIME), np.uint8)
 
+        alone = len(sets) == 1 or part.shots < part.of_shots or chosen.method == "density"
+        team = self._team if alone else None
+
         def job(i: int, stopped: Stopped) -> None:
             row = sets[i]
             if part.shots == part.of_shots or part.of_shots * (width + _TIME + 1) > LIMIT:
                 left = np.ones(part.shots, np.bool_)
-                self._sample(chosen, part, i, row, part.first_shot, memory[i], left, kept, stopped)
+                self._sample(
+                    chosen, part, i, row, part.first_shot, memory[i], left, kept, stopped, team
+                )  # fmt: skip
                 return
-            key = "dynamic", chosen, self.circuit.id, row.tobytes(), part.seed, part.first_set + i
+            of_set = part.seed, part.first_set + i, part.of_shots
+            key = "dynamic", chosen, self.circuit.id, row.tobytes(), of_set
             shots = kept.get(key, lambda: Shots(part.of_shots, width + _TIME))
             last = part.first_shot + part.shots
 
             def ahead(begin: int, end: int, stopped: Stopped) -> None:
                 rows, left = shots.memory[begin:end], shots.left[begin:end]
-                self._sample(chosen, part, i, row, begin, rows, left, kept, stopped)
+                self._sample(chosen, part, i, row, begin, rows, left, kept, stopped, team)
 
             alike = chosen.method == "density"
             memory[i] = shots.take(part.first_shot, last, ahead, stopped, alike=alike)
             if last == part.of_shots:
                 kept.drop(key)
 
-        if part.shots < part.of_shots or chosen.method == "density":
+        if alone:
             for i in range(len(sets)):
                 job(i, part.stopped)
         else:
@@ -226,6 +231,7 @@ class Prepared:
         left: NDArray[np.bool_],
         kept: Kept,
         stopped: Stopped,
+        team: Team | None,
     ) -> None:
         """Writes those shots of a set that are left, with their times, and strikes them off.
 
@@ -251,8 +257,9 @@ class Prepared:
         )
         try:
             paths.sample(
-                self._by(chosen), row, seed, first, sampled, self._engine.memory_bytes, stopped
-            )
+                self._by(chosen), row, seed, first, sampled, self._engine.memory_bytes, stopped,
+                team,
+            )  # fmt: skip
         finally:
             found = left & ~sampled.left
             memory[found, :width] = sampled.memory[found]

@@ -506,28 +506,29 @@ def _collapse(code: Any, stack: Any, shots: Any, control: Any, top: int, qubit: 
     """Parts a frame by what a measurement finds."""
     frame = stack.frames[top]
     zero, one = _weigh(code, stack, top, qubit)
-    sums = np.empty(1)
-    sums[0] = zero / (zero + one)
+    first = zero / (zero + one)
     to, value = top, -1
-    if sums[0] < _IMPOSSIBLE:
+    if first < _IMPOSSIBLE:
         value = 1
-    elif 1.0 - sums[0] < _IMPOSSIBLE:
+    elif 1.0 - first < _IMPOSSIBLE:
         value = 0
     elif control.mode == EXACT:
         value = 1
-        if frame.weight * sums[0] < _IMPOSSIBLE:
-            frame.weight *= 1.0 - sums[0]
-        elif frame.weight * (1.0 - sums[0]) < _IMPOSSIBLE:
+        if frame.weight * first < _IMPOSSIBLE:
+            frame.weight *= 1.0 - first
+        elif frame.weight * (1.0 - first) < _IMPOSSIBLE:
             value = 0
-            frame.weight *= sums[0]
+            frame.weight *= first
         else:
-            to = _both(stack, top, sums[0])
+            to = _both(stack, top, first)
             _find(code, stack, top, qubit, 0)
             _leave(code, stack, top)
             frame.step += 1
+    elif frame.hi - frame.lo == 1 and frame.chosen == 0:
+        value = draws.coin(shots, shots.order[frame.lo], first)
     if value < 0:
         if frame.chosen == 0:
-            draws.choose(shots, frame, sums)
+            draws.choose(shots, frame, np.full(1, first))
         value, at = draws.next_chosen(shots, frame, 2)
         to = _part(stack, shots, top, at)
     else:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import Stack
 
 import openqse
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+from tests.support.agents.stack import Stack
+from tests.support.ports import free_ports
 
 
 @pytest.fixture

@@ -20,16 +20,16 @@ from typing import Any
 
 import pytest
 import zmq
-from stack import Hook, Refused, Stack, eventually, records
 
 import openqse
-from conftest import free_ports
 from openqse.wire.frames import decode_body, encode
 from openqse.wire.messages import Kind, header
 from openqse_agent.cli.ask import ask
 from openqse_agent.node.events import Leave
 from openqse_agent.node.loop import NodeAgent
 from openqse_agent.qpu.leases import Lease, State
+from tests.support.agents.stack import Hook, Refused, Stack, eventually, records
+from tests.support.ports import free_ports
 
 OTHER_UID = 12345
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from stack import Refused, Stack, eventually
 
 from openqse_agent.node.attach import Attachments
 from openqse_agent.node.hook_server import HookServer
@@ -20,6 +19,7 @@ from openqse_agent.node.records import Records
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.leases import LeaseTable
 from openqse_agent.qpu.leases.service import LeaseService
+from tests.support.agents.stack import Refused, Stack, eventually
 
 
 class Killed(BaseException):

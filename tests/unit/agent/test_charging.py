@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import eventually
 from test_executor import task
 
 from openqse import device
@@ -20,6 +19,7 @@ from openqse_agent.qpu.charges.commit import Ended, GroupCommit
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.tasks.dispatch import charge_of
 from openqse_agent.qpu.tasks.task import Task
+from tests.support.agents.stack import eventually
 
 
 class ScriptedJournal(Journal):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import Stack
 
-from conftest import free_ports
 from openqse import site as sites
 from openqse_agent.cli import main as cli
 from openqse_agent.cli.site import lua_table, slurm_lines
+from tests.support.agents.stack import Stack
+from tests.support.ports import free_ports
 
 
 def write_site(path: Path, qpus: dict[str, tuple[int, int]], extra: str = "") -> Path:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_agent import FakeAgent, Says
 from test_cli import write_site
 
 from openqse.errors import NotSupported
 from openqse.program.circuit import FORMAT, Circuit
 from openqse.program.openqasm import loads
 from openqse.wire import limits
+from tests.support.agents.fake_agent import FakeAgent, Says
 
 ANSATZ = """
 OPENQASM 3; include "stdgates.inc";
@@ -103,7 +103,7 @@ def test_a_program_may_come_from_standard_input(
     ("text", "complaint"),
     [
         ("qubit q; nosuch q;", "wrong.qasm:1"),
-        (b"\xff\xfe\x00", "wrong.qasm: the file is not text in UTF-8"),
+        (b"\xff\xfe\x00", "wrong.qasm cannot be read: 'utf-8' codec"),
         (None, "wrong.qasm cannot be read: [Errno 2] No such file"),
     ],
 )

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_agent import FakeAgent, Says
-from stack import Stack
 from test_cli import write_site
 
 import openqse
 from openqse.errors import NotSupported
 from openqse_agent.cli import main as cli
 from openqse_agent.cli.spans import span
+from tests.support.agents.fake_agent import FakeAgent, Says
+from tests.support.agents.stack import Stack
 
 REPORTS = ["qpu list", "status", "leases", "queue", "share", "usage"]
 ME = pwd.getpwuid(os.geteuid()).pw_name

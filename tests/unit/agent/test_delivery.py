@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
-from stack import Stack, eventually
 from test_tasks import echo_program, value_of
 
 import openqse
@@ -22,14 +21,15 @@ from openqse.site import Site
 from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode, unbundle
 from openqse.wire.messages import Kind, header
-from openqse.wire.tasks import TaskRequest, encode_task
+from openqse.wire.tasks import encode_task
 from openqse_agent.qpu.journal import Journal
 from openqse_agent.qpu.tasks.intake import Intake
+from tests.support.agents.stack import Stack, eventually
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Claims and heartbeats often, so that the tests need not wait for them."""
+    """Questions and heartbeats often, so that the tests need not wait for them."""
     monkeypatch.setattr("openqse.client.recovery.ASK_EVERY", 0.2)
     monkeypatch.setattr("openqse_agent.node.qpu_link.HEARTBEAT_EVERY", 0.2)
 
@@ -287,7 +287,7 @@ class Raw:
 
     def run(self, number: int, program: openqse.Circuit, shots: int = 1, **more: Any) -> None:
         work = Work(bytes.fromhex(program.id), np.empty((1, 0)), shots=shots)
-        body, buffers = encode_task(TaskRequest(work, program.program))
+        body, buffers = encode_task(work, program.program)
         self.say(Kind.RUN, self.session + number.to_bytes(8, "big"), body | more, buffers)
 
     def hear(self) -> tuple[str, int, dict[str, Any]]:

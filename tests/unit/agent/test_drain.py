@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import Stack, eventually
 from test_tasks import echo_program, value_of
 
 import openqse
@@ -21,6 +20,7 @@ from openqse_agent import keys
 from openqse_agent.cli import main as cli
 from openqse_agent.cli.ask import ask
 from openqse_agent.qpu.service import maintenance
+from tests.support.agents.stack import Stack, eventually
 
 
 class Admin:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import Stack, eventually
 
 import openqse
 from openqse import device
@@ -16,6 +15,7 @@ from openqse.wire.messages import Kind
 from openqse.wire.programs import ProgramEnvelope
 from openqse.wire.reports import EstimateQuestion
 from openqse_agent.cli.ask import ask
+from tests.support.agents.stack import Stack, eventually
 
 
 def program(name: str = "value", qubits: int = 2) -> openqse.Circuit:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import Refused, Stack, eventually
 
 import openqse
 from openqse import device
@@ -25,6 +24,7 @@ from openqse_agent.qpu.tasks.sessions import Ledger, Session
 from openqse_agent.qpu.tasks.shares import ShareTree
 from openqse_agent.qpu.tasks.task import Task
 from openqse_agent.slurm.client import Reservation
+from tests.support.agents.stack import Refused, Stack, eventually
 
 #: Seconds of QPU time: a thousand of the scripted device's shots.
 SLICE = 1e-3

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import zmq
-from stack import Refused, Stack, eventually
 from test_tasks import echo_program, value_of
 
 import openqse
@@ -22,6 +21,7 @@ from openqse.wire.messages import Kind, header
 from openqse_agent import keys
 from openqse_agent.cli.ask import ask
 from openqse_agent.cli.keys import main
+from tests.support.agents.stack import Refused, Stack, eventually
 
 
 class Peer:

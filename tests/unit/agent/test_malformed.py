@@ -14,16 +14,16 @@ import pytest
 import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stack import Stack, eventually
 
 import openqse
-from conftest import free_ports
 from openqse.device import Work
 from openqse.program.program import Program
 from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode, unbundle
 from openqse.wire.messages import Kind, header
-from openqse.wire.tasks import TaskRequest, encode_task
+from openqse.wire.tasks import encode_task
+from tests.support.agents.stack import Stack, eventually
+from tests.support.ports import free_ports
 
 checked = settings(
     max_examples=50,
@@ -147,7 +147,7 @@ def relayed(shared: Stack, context: zmq.Context[Any]) -> Peer:
     lease = lease_of(shared, 7)
     work = Work(bytes.fromhex(PROGRAM.id), np.empty((1, 0)), shots=3)
     head = header(Kind.RUN, GOOD, lease=lease.id, generation=lease.generation)
-    good = encode(head, *encode_task(TaskRequest(work, PROGRAM.program)))
+    good = encode(head, *encode_task(work, PROGRAM.program))
     return Peer(dealer(context, f"ipc://{path}"), [], good, Kind.RESULT)
 
 
@@ -435,9 +435,7 @@ def test_a_result_that_is_too_large_to_send_is_an_error(relayed: Peer, shared: S
     head = header(Kind.RUN, new_id(), lease=lease.id, generation=lease.generation)
     sets = limits.MAX_MESSAGE_BYTES // 10_000 + 1
     work = Work(bytes.fromhex(PROGRAM.id), np.empty((sets, 0)), shots=10_000)
-    assert (
-        relayed.refuses(encode(head, *encode_task(TaskRequest(work, PROGRAM.program)))) == "limit"
-    )
+    assert relayed.refuses(encode(head, *encode_task(work, PROGRAM.program))) == "limit"
 
 
 def test_a_session_with_too_many_unanswered_tasks(relayed: Peer, shared: Stack) -> None:
@@ -450,7 +448,7 @@ def test_a_session_with_too_many_unanswered_tasks(relayed: Peer, shared: Stack) 
         for i in range(window + 1):
             name = b"session2" + i.to_bytes(8, "big")
             head = header(Kind.RUN, name, lease=lease.id, generation=lease.generation)
-            relayed.send(encode(head, *encode_task(TaskRequest(work, new.program))))
+            relayed.send(encode(head, *encode_task(work, new.program)))
         kind, name, body = relayed.receive()
         assert (kind, body["code"]) == (Kind.ERROR, "limit")
         assert (name[8:], body["details"]) == (

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import zmq
-from stack import Refused, Stack, eventually
 
 from openqse_agent.node.job_socket import JobSocket
 from openqse_agent.node.relays import Relay
+from tests.support.agents.stack import Refused, Stack, eventually
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Processes
-from stack import Stack, eventually
 
-from conftest import free_ports
 from openqse import device
 from openqse_agent import keys
 from openqse_agent.cli import main as cli
 from openqse_agent.notify import Notifier
+from tests.support.agents.processes import Processes
+from tests.support.agents.stack import Stack, eventually
+from tests.support.ports import free_ports
 
 
 class Prober:

@@ -6,13 +6,13 @@ import threading
 from typing import Any
 
 import pytest
-from stack import Stack, eventually
 
 import openqse
 from openqse.errors import LimitExceeded, OpenQSEError, ProtocolError
 from openqse.wire.messages import Kind
 from openqse_agent.cli.ask import ask
 from openqse_agent.qpu.reports.service import MOST_WAITING
+from tests.support.agents.stack import Stack, eventually
 
 
 def program(name: str = "value") -> openqse.Circuit:

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import JOB, Processes
-from stack import eventually
 from test_tasks import echo_program, value_of
 from zmq.utils import z85
 
 import openqse
-from conftest import free_ports
 from openqse.wire.messages import Kind
 from openqse_agent.cli import keys as keys_command
 from openqse_agent.cli import main as cli
 from openqse_agent.cli.ask import ask
+from tests.support.agents.processes import JOB, Processes
+from tests.support.agents.stack import eventually
+from tests.support.ports import free_ports
 
 #: Characters of a secret that must not be found in a row.
 _FRAGMENT = 12

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stack import eventually
 from test_executor import task
 
 import openqse
@@ -25,6 +24,7 @@ from openqse_agent.qpu.tasks.queue import FairQueue
 from openqse_agent.qpu.tasks.sessions import Ledger, Session
 from openqse_agent.qpu.tasks.shares import ShareTree
 from openqse_agent.qpu.tasks.task import State, Task
+from tests.support.agents.stack import eventually
 
 SLICE = 1e-3
 BUILDER = openqse.CircuitBuilder(1, 8)
@@ -293,5 +293,5 @@ def test_the_device_is_busy_for_the_time_in_which_it_had_any(rig: Rig) -> None:
     for job in rig.under_way(4):
         rig.service.end(job)
     rig.until(lambda: len(rig.outcomes) == 4)
-    first, last = min(one.began for one in rig.outcomes), rig.executor._clock.monotonic()
+    first, last = min(one.began for one in rig.outcomes), rig.executor._now()
     assert 0 < rig.executor.busy_s <= last - first

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from stack import Stack, eventually
 
 import openqse
 from openqse.errors import (
@@ -20,6 +19,7 @@ from openqse.errors import (
     OpenQSEError,
     TaskCancelled,
 )
+from tests.support.agents.stack import Stack, eventually
 
 
 def echo_program(bits: int = 20) -> openqse.Circuit:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from stack import Stack, eventually
 from test_tasks import echo_program, value_of
 
 import openqse
 from openqse.errors import DeadlineExceeded
+from tests.support.agents.stack import Stack, eventually
 
 
 @dataclass

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import JOB, Processes
-from stack import eventually
 
-from conftest import free_ports
+from tests.support.agents.processes import JOB, Processes
+from tests.support.agents.stack import eventually
+from tests.support.ports import free_ports
 
 UNITS = Path(__file__).parents[3] / "agent" / "systemd"
 NODE = UNITS / "openqse-node-agent.service"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stack import Stack, eventually
-
 import openqse
 from openqse.errors import SlurmError
 from openqse_agent.qpu.charges.writeback import Accounting
 from openqse_agent.qpu.journal import Charge, Journal
 from openqse_agent.qpu.leases import Lease, Mode, State
 from openqse_agent.slurm.client import QPUUse
+from tests.support.agents.stack import Stack, eventually
 
 
 class Slurm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -170,6 +171,13 @@ def test_who_wrote_a_program_is_seen_by_what_it_applies(source: str, name: str) 
     assert choose(3, source).name == name
 
 
+@pytest.mark.parametrize("part", ["@a(", "/*", "// ", ";a (", "gate ", "\n#pragma ", "a\t"])
+def test_who_wrote_a_program_is_seen_in_time_in_proportion_to_its_text(part: str) -> None:
+    began = time.process_time()
+    choose(3, part * 200_000)
+    assert time.process_time() - began < 5
+
+
 def test_braket_reads_u_without_a_phase() -> None:
     text = f"qubit[2] q; h q[0]; ctrl @ U({A}, {B}, {C}) q[0], q[1];"
     expected = controlled(ref.u(A, B, C)) @ np.kron(np.eye(2), ref.H)
@@ -282,7 +290,7 @@ def test_pragmas_that_ask_for_what_is_not_done_are_refused_by_name(kind: str) ->
         "[[1, a], [0, 1]]",
         "1, 0",
         "[[1, 0], [0 1, 1]]",
-        "[[1,], [0,1]]",
+        *("[[1,], [0,1]]", "[[1e999, 0], [0, 1]]", "[[1e200, 0], [0, 1]]"),
     ],
 )
 def test_matrices_that_are_wrong_are_refused(matrix: str) -> None:

@@ -269,6 +269,11 @@ def test_what_is_not_exact_for_all_values_is_refused_without_a_run_time() -> Non
         powered([Step(Op.X, (0,))], 1e9 + 0.5)
 
 
+def test_gates_of_very_many_operations_are_refused_at_once() -> None:
+    with pytest.raises(Unpowered, match="more than 10000 operations"):
+        powered([Step(Op.H, (0,)), Step(Op.T, (0,))] * 10_000, 0.5)
+
+
 def test_whole_powers_repeat_the_gate_or_shorten_it() -> None:
     gate = [Step(Op.H, (0,)), Step(Op.T, (0,)), Step(Op.X, (0, 1), (), 1)]
     assert powered(gate, 3) == gate * 3

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from frames import data_of, frames_of, one_input
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from tests.fuzz.frames import data_of, frames_of, one_input
 
 CORPUS = sorted((Path(__file__).parents[2] / "fuzz" / "corpus" / "frames").iterdir())
 

@@ -21,7 +21,7 @@ from openqse.wire.frames import bundled, decode_body, decode_header, encode, unb
 from openqse.wire.messages import TASK_KINDS, Header, Kind
 from openqse.wire.reports import Question
 from openqse.wire.schema import Message
-from openqse.wire.tasks import decode_outcome, decode_task, encode_outcome, encode_task
+from openqse.wire.tasks import decode_outcome, decode_task, encode_outcome
 from openqse.wire.versions import Versions
 
 FOLDER = Path(__file__).parents[2] / "vectors"
@@ -74,7 +74,7 @@ def read(frames: list[bytes], answers: str = "", versions: Versions = ALL_VERSIO
 def write(head: Header, message: Any) -> list[Any]:
     """The frames of a message that ``read`` has read."""
     if head.kind in TASK_KINDS:
-        return encode(head, *encode_task(message))
+        return encode(head, *message.encode())
     if head.kind == Kind.RESULT:
         return encode(head, *encode_outcome(message))
     if head.kind == Kind.BUNDLE:
@@ -150,6 +150,6 @@ def test_a_circuit_is_written_as_the_bytes_that_are_written_down(vector: dict[st
     if vector["format"] == FORMAT:
         assert circuit.encoded.hex() == vector["data"]
         assert circuit.id == vector["digest"]
-    else:  # form 1 is read, and written as form 2 by whom has read it
+    else:  # form 1 is read, and written as form 2
         same = [each for each in PROGRAMS if f"{each['name']}, form 1" == vector["name"]]
         assert [circuit.encoded.hex()] == [each["data"] for each in same]

@@ -77,7 +77,7 @@ def framed(body: dict[str, Any], *buffers: bytes) -> list[bytes]:
 @checked
 @given(requests)
 def test_a_task_is_read_as_it_was_written(sent: TaskRequest) -> None:
-    read = read_task(framed(*_flat(encode_task(sent))))
+    read = read_task(framed(*_flat(sent.encode())))
     assert read.kind == sent.kind
     assert (read.process, list(read.acknowledged)) == (sent.process, list(sent.acknowledged))
     assert read.options == sent.options
@@ -141,7 +141,7 @@ def test_results_small_and_large_and_strided_are_read_as_they_were_written(size:
 @pytest.mark.parametrize("program", [None, PROGRAM])
 def test_many_parameters_are_read_as_they_were_written(program: Program | None) -> None:
     work = Work(bytes(32), np.arange(6000.0).reshape(2000, 3), shots=1)
-    body, buffers = encode_task(TaskRequest(work, program))
+    body, buffers = encode_task(work, program)
     read = read_task(framed(body, *buffers))
     assert_same_program(read.program, program)
     np.testing.assert_array_equal(read.work.parameters, work.parameters, strict=True)
@@ -335,7 +335,7 @@ def test_random_bodies_raise_typed_errors_only(body: dict[str, Any], buffers: li
 @checked
 @given(works, st.data())
 def test_mutated_work_raises_typed_errors_only(work: Work, data: st.DataObject) -> None:
-    body, buffers = encode_task(TaskRequest(work))
+    body, buffers = encode_task(work)
     mutated = bytearray(msgpack.packb(body))
     mutated[data.draw(st.integers(0, len(mutated) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(OpenQSEError):

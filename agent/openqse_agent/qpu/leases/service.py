@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 from openqse.errors import OpenQSEError, StorageError
 from openqse.site import SiteQPU
 from openqse.wire import leases as wire
+from openqse.wire import versions
 from openqse.wire.frames import Frame, encode_error
 from openqse.wire.messages import Header, Kind
 from openqse_agent.clock import Clock
@@ -165,7 +166,9 @@ class LeaseService:
 
     def _grant(self, sender: Sender, lease: Lease, slurm_us: int) -> None:
         left = lease.time_left(self._clock.monotonic(), self._clock.time())
-        grant = wire.LeaseGrant(lease.slots, lease.mode, left, self._capabilities, slurm_us)
+        grant = wire.LeaseGrant(
+            lease.slots, lease.mode, left, self._capabilities, slurm_us, versions.SPOKEN
+        )
         frames = grant.frames(sender.task, lease=lease.id, generation=lease.generation)
         self._send(sender.address, frames)
 

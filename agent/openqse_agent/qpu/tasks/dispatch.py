@@ -57,6 +57,7 @@ class Dispatch:
 
     Attributes:
         held: no task is started; what has begun goes on.
+        busy_s: seconds in which the device has had something.
         under_way: what the device has.
         waits: of tasks that began lately, how many turns others had from their arrival on, the one
             that ran then included; of batch tasks (False) and interactive ones (True).
@@ -68,6 +69,8 @@ class Dispatch:
         self._begun: set[Task] = set()  # those that wait for their next slice
         self._parked: dict[Ledger, list[Task]] = {}
         self._turns = 0
+        self._busy_since = 0.0
+        self.busy_s = 0.0
         self.held = False
         self.under_way: list[Batch] = []
         self.waits: dict[bool, deque[int]] = {c: deque(maxlen=_WAITS) for c in (False, True)}
@@ -127,6 +130,8 @@ class Dispatch:
                 one.began = now
                 self.waits[one.interactive].append(self._turns - one.turn)
         self._turns += 1
+        if not self.under_way:
+            self._busy_since = now
         self.under_way.append(batch)
         return batch
 
@@ -165,6 +170,8 @@ class Dispatch:
     def end(self, batch: Batch, results: list[Ran], now: float) -> list[Ended[Task]]:
         """Takes back what the device had: those of its tasks that have ended."""
         self.under_way.remove(batch)
+        if not self.under_way:
+            self.busy_s += now - self._busy_since
         ended = []
         for task, (outcome, took) in zip(batch.tasks, results, strict=True):
             if outcome is None and task.state is State.STOPPING:

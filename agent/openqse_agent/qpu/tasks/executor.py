@@ -63,9 +63,6 @@ class Executor:
         programs: prepared programs kept. slice: seconds of QPU time.
         name: what errors call the device.
         watermark: tasks that the device has under way at most.
-
-    Attributes:
-        busy_s: seconds in which the device has had tasks, and slices, since the agent began.
     """
 
     def __init__(
@@ -80,13 +77,14 @@ class Executor:
         clock: Clock = SYSTEM,
     ) -> None:
         self._driver = driver
+        self._offered = driver.capabilities
         self._charging = charging
         self._programs = Programs(driver, name, programs)
         self._queue = queue
         self._slice = slice
         self._name = name
         self._watermark = watermark
-        self._clock = clock
+        self._now = clock.monotonic
         self._dispatch = Dispatch(queue, slice)
         self._lock = threading.Lock()  # guards queue, dispatch and who has the device
         self._calls = threading.Lock()  # held for calls that the device gets one at a time
@@ -95,9 +93,6 @@ class Executor:
         self._threads: list[threading.Thread] = []
         self._asides: deque[Callable[[], None]] = deque()
         self._asides_from = 0.0  # tasks that wait come first until then, monotonic
-        self.busy_s = 0.0
-        self._busy = 0  # runs of the device now
-        self._busy_since = 0.0
 
     # --- called by the loop ----------------------------------------------------------------------
 
@@ -112,10 +107,10 @@ class Executor:
     def turn(self) -> None:
         """Runs short tasks for a moment, or sees to it that threads work; to be called again while
         ``waits_for_turn``."""
-        began = self._clock.monotonic()
-        while self._clock.monotonic() - began < _TURN:
+        began = self._now()
+        while self._now() - began < _TURN:
             with self._lock:
-                if self._workers >= self._depth:
+                if not self._has_place:
                     break
                 batch = None if self._asides_due else self._next(_TURN)
                 if batch is None and not self._asides_due:
@@ -131,7 +126,7 @@ class Executor:
     @property
     def waits_for_turn(self) -> bool:
         """Whether something waits that only ``turn`` will begin."""
-        return self._workers < self._depth and (
+        return self._has_place and (
             self._asides_due
             or (self._dispatch.can_begin and self._charging.has_room and self._ready)
         )
@@ -145,6 +140,11 @@ class Executor:
     def running(self) -> tuple[Task, ...]:
         """The tasks that the device has."""
         return self._dispatch.running
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which the device has had tasks, and slices, since the agent began."""
+        return self._dispatch.busy_s
 
     @property
     def waits(self) -> dict[bool, deque[int]]:
@@ -194,9 +194,7 @@ class Executor:
 
     @property
     def _asides_due(self) -> bool:
-        return bool(self._asides) and (
-            len(self._queue) == 0 or self._clock.monotonic() >= self._asides_from
-        )
+        return bool(self._asides) and (len(self._queue) == 0 or self._now() >= self._asides_from)
 
     def alone(self, call: Callable[[], T]) -> T:
         """Calls something that looks at what the queue goes by, or changes it, while nobody else
@@ -260,9 +258,9 @@ class Executor:
         """Ends the threads after the tasks that run, and closes the device."""
         for _ in self._threads:
             self._handed.put(None)
-        until = self._clock.monotonic() + timeout
+        until = self._now() + timeout
         for thread in self._threads:
-            thread.join(max(0.0, until - self._clock.monotonic()))
+            thread.join(max(0.0, until - self._now()))
         if not any(thread.is_alive() for thread in self._threads):
             self._driver.close()
 
@@ -301,12 +299,17 @@ class Executor:
                 aside = self._asides.popleft()
             except IndexError:  # another thread was faster
                 return
-            began = self._clock.monotonic()
+            began = self._now()
             aside()
-            took = self._clock.monotonic() - began
+            took = self._now() - began
             self._asides_from = began + took / _ASIDES_PART
 
     # --- both ------------------------------------------------------------------------------------
+
+    @property
+    def _has_place(self) -> bool:
+        """Whether a further task may get to the device."""
+        return not self._workers or self._workers < self._depth
 
     @property
     def _depth(self) -> int:
@@ -329,9 +332,9 @@ class Executor:
         Args:
             most: seconds that several short ones may take; None for a slice's.
         """
-        if not self._charging.has_room or not self._ready:
+        if not (self._dispatch.can_begin and self._charging.has_room and self._ready):
             return None
-        now = self._clock.monotonic()
+        now = self._now()
         task = self._dispatch.next(now)
         if task is None:
             return None
@@ -353,7 +356,7 @@ class Executor:
             ran = [self._run_one(batch, batch.tasks[0])]
         ended: list[Ended[Task]]
         with self._lock:
-            ended = self._dispatch.end(batch, ran, self._clock.monotonic())
+            ended = self._dispatch.end(batch, ran, self._now())
         for one in ended:
             self._charging.add(one)
 
@@ -372,11 +375,11 @@ class Executor:
     def _run_one(self, batch: Batch, task: Task) -> Ran:
         """Runs a task, or a slice of one."""
         outcome: Outcome | None
-        began = self._clock.monotonic()
+        began = self._now()
         try:
             if task.should_stop(began):
                 raise TaskCancelled("stopped before it ran")
-            device.check_work(task.work, self._driver.capabilities, self._name)
+            device.check_work(task.work, self._offered, self._name)
             with self._calls:
                 prepared = self._programs.prepare(task.program)
                 check_size(task, prepared)
@@ -389,7 +392,7 @@ class Executor:
                 outcome = task.join.outcome() if task.join.done else None
             return outcome, took
         except TaskCancelled as error:
-            task.late(self._clock.monotonic())  # if it is, that is why
+            task.late(self._now())  # if it is, that is why
             outcome = task.stopped or error
         except OpenQSEError as error:
             outcome = error.at("QPU agent")
@@ -397,24 +400,23 @@ class Executor:
             log.exception("a task could not be run")
             outcome = InternalError(repr(error), layer="QPU agent")
         # Nobody pays for it, and yet others have waited for so long.
-        return outcome, int((self._clock.monotonic() - began) * 1e9)
+        return outcome, int((self._now() - began) * 1e9)
 
     def _execute(
         self, batch: Batch, tasks: list[Task], prepared: Prepared, work: device.Work
     ) -> tuple[device.Outcome, float]:
         """What the device makes of work for tasks of a batch, and in how many seconds."""
-        began = self._enter()
+        began = self._now()
         try:
             with self._calls, device.typed_errors():
                 handle = self._driver.submit(prepared.form, work)
             batch.handled, batch.handle = tasks, handle
-            if stops(batch):  # told so before the device had it
+            if tasks[0].stopped and stops(batch):  # told so before the device had it
                 self._tell_to_stop(batch)
             outcome = device.result(self._driver, handle, work, shot_size=prepared.shot_size)
         finally:
             batch.handle, batch.handled = None, []
-            ended = self._leave()
-        return outcome, ended - began
+        return outcome, self._now() - began
 
     def _tell_to_stop(self, batch: Batch) -> None:
         try:
@@ -422,27 +424,9 @@ class Executor:
         except Exception:
             log.exception("the device could not be told to stop a task")
 
-    def _enter(self) -> float:
-        """Notes that the device gets something to do; when, monotonic seconds."""
-        with self._lock:
-            now = self._clock.monotonic()
-            if not self._busy:
-                self._busy_since = now
-            self._busy += 1
-        return now
-
-    def _leave(self) -> float:
-        """Notes that it has done something; when, monotonic seconds."""
-        with self._lock:
-            now = self._clock.monotonic()
-            self._busy -= 1
-            if not self._busy:
-                self.busy_s += now - self._busy_since
-        return now
-
     def _next_slice(self, task: Task, prepared: Prepared) -> device.Work:
         """What of a task is to run now."""
-        offered, work = self._driver.capabilities, task.work
+        offered, work = self._offered, task.work
         if not offered.slices:
             return work
         if task.slices is None:

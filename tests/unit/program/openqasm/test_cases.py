@@ -162,6 +162,31 @@ CERTAIN = {
         "measure q -> d;",
         "11" + "1" + "0" * 69,
     ),
+    "an array that a subroutine changes between plain lines": (
+        H3 + "qubit[1] q; bit c; array[float[64], 1] v = {0.0}; "
+        "def set(mutable array[float[64], 1] a) { a[0] = pi; }\n"
+        "rx(v[0]) q[0];\nset(v);\nrx(v[0]) q[0];\nc = measure q[0];",
+        "1",
+    ),
+    "a variable that changes between plain lines": (
+        H3 + "qubit[1] q; bit c; float f = 0;\nrx(f) q[0];\nf = pi;\nrx(f) q[0];\n"
+        "c = measure q[0];",
+        "1",
+    ),
+    "an alias of listed qubits, as Qiskit writes it": (
+        H3 + "qubit[3] q; bit[2] c; let a = {q[2], q[0]}; x a[0]; c = measure a;",
+        "01",
+    ),
+    "arithmetic of registers in OpenQASM 2": (
+        H2 + "qreg q[1]; creg a[3]; creg b[3]; x q[0]; measure q[0] -> a[1]; b = (a + 3); "
+        "b = ((b << 1) | 1);",
+        "011" + "010",
+    ),
+    "bits and numbers mix": (
+        H3 + "qubit[2] q; bit[2] c; x q[0]; c = measure q; c = c ^ 3; c[0] = !c[1] || c[0]; "
+        "bit d = c[0] & ~c[1];",
+        "010",
+    ),
     "names of Braket": (
         "OPENQASM 3.0; qubit[2] q; bit[2] b; x q[0]; cnot q[0], q[1]; b = measure q;",
         "11",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from programs import mutated, one_input, seeds
 
 from openqse.program.openqasm import limits
+from tests.fuzz.programs import mutated, one_input, seeds
 
 
 @pytest.fixture(autouse=True)

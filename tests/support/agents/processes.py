@@ -14,13 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stack import Hook, eventually
-
 from openqse import site as sites
 from openqse_agent import keys
+from tests.support.agents.stack import Hook, eventually
 
 HERE = Path(__file__).parent
-SLURM = HERE / "slurm"
+SLURM = HERE.parents[1] / "unit" / "agent" / "slurm"
 #: The recorded job that runs and holds a slot of each QPU.
 JOB = 14
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import zmq
-from stack import Stack, eventually
 from test_delivery import SMALL, Raw, charged
 from test_tasks import echo_program, value_of
 
@@ -21,6 +20,7 @@ from openqse.wire import limits
 from openqse.wire.frames import decode_body, decode_header, encode
 from openqse.wire.messages import Header, Kind, header
 from openqse_agent.node.job_socket import JobSocket, has_ended
+from tests.support.agents.stack import Stack, eventually
 
 #: Connections that a job may have in these tests.
 FEW = 8

@@ -1,0 +1,1 @@
+"""Agents for tests: in this process, as processes, and made-up ones."""
