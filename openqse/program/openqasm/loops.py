@@ -317,6 +317,7 @@ class Loops(Control):
                 if id(node) in found.loops | found.conditions:
                     return self._computed_while(node)
                 settled = found.nothing
+            self.returned.clear()
             value = self.truth(self.evaluate(node.condition), node.condition.at)
             if isinstance(value, Run):
                 return self._computed_while(node)
@@ -337,6 +338,7 @@ class Loops(Control):
             self._open_loop()
             frame = Frame("loop", self.depth, self.boxes, self.loops, self.loops, begins=True)
             self.frames.append(frame)
+            self.returned.clear()
             with self.statement_ends():
                 value = self.truth(self.evaluate(node.condition), node.condition.at)
                 if isinstance(value, Run):
