@@ -8,7 +8,6 @@ from openqse.program.circuit import INTEGER
 from openqse.program.gates import Op
 from openqse.program.openqasm.analysis import Dependence, base, jumps, walk
 from openqse.program.openqasm.control import Control, Flow, Frame
-from openqse.program.openqasm.dialects import Dialect
 from openqse.program.openqasm.gates import DefinedGate
 from openqse.program.openqasm.nodes import (
     Assignment,
@@ -30,7 +29,6 @@ from openqse.program.openqasm.nodes import (
     Statement,
     While,
 )
-from openqse.program.openqasm.source import Sources
 from openqse.program.openqasm.steps import Gate
 from openqse.program.openqasm.stream import Mark
 from openqse.program.openqasm.values import (
@@ -53,15 +51,10 @@ _WHILE = 128
 class Loops(Control):
     """``for`` and ``while``."""
 
-    def __init__(self, sources: Sources, dialect: Dialect) -> None:
-        super().__init__(sources, dialect)
-        self._jumping: dict[int, bool] = {}
-
-    def _jumps(self, node: For | While) -> bool:
-        key = id(node)
-        if key not in self._jumping:
-            self._jumping[key] = jumps(node.body)
-        return self._jumping[key]
+    def _jumps(self, node: For) -> bool:
+        if node.jumps is None:
+            node.jumps = jumps(node.body)
+        return node.jumps
 
     def _dependence(self, body: Sequence[Statement]) -> Dependence:
         return Dependence(body, self._unknown, self.measuring)
