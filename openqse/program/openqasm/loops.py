@@ -8,7 +8,6 @@ from openqse.program.circuit import INTEGER
 from openqse.program.gates import Op
 from openqse.program.openqasm.analysis import Dependence, base, jumps, walk
 from openqse.program.openqasm.control import Control, Flow, Frame
-from openqse.program.openqasm.dialects import Dialect
 from openqse.program.openqasm.gates import DefinedGate
 from openqse.program.openqasm.nodes import (
     Assignment,
@@ -30,7 +29,6 @@ from openqse.program.openqasm.nodes import (
     Statement,
     While,
 )
-from openqse.program.openqasm.source import Sources
 from openqse.program.openqasm.steps import Gate
 from openqse.program.openqasm.stream import Mark
 from openqse.program.openqasm.values import (
@@ -53,15 +51,10 @@ _WHILE = 128
 class Loops(Control):
     """``for`` and ``while``."""
 
-    def __init__(self, sources: Sources, dialect: Dialect) -> None:
-        super().__init__(sources, dialect)
-        self._jumping: dict[int, bool] = {}
-
-    def _jumps(self, node: For | While) -> bool:
-        key = id(node)
-        if key not in self._jumping:
-            self._jumping[key] = jumps(node.body)
-        return self._jumping[key]
+    def _jumps(self, node: For) -> bool:
+        if node.jumps is None:
+            node.jumps = jumps(node.body)
+        return node.jumps
 
     def _dependence(self, body: Sequence[Statement]) -> Dependence:
         return Dependence(body, self._unknown, self.measuring)
@@ -317,6 +310,7 @@ class Loops(Control):
                 if id(node) in found.loops | found.conditions:
                     return self._computed_while(node)
                 settled = found.nothing
+            self.returned.clear()
             value = self.truth(self.evaluate(node.condition), node.condition.at)
             if isinstance(value, Run):
                 return self._computed_while(node)
@@ -337,6 +331,7 @@ class Loops(Control):
             self._open_loop()
             frame = Frame("loop", self.depth, self.boxes, self.loops, self.loops, begins=True)
             self.frames.append(frame)
+            self.returned.clear()
             with self.statement_ends():
                 value = self.truth(self.evaluate(node.condition), node.condition.at)
                 if isinstance(value, Run):

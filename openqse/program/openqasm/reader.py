@@ -181,10 +181,11 @@ class Reader(Flat):
     def execute(self, node: Statement) -> Flow:
         """Executes one statement."""
         at, self.at = self.at, node.at
+        returned, self.returned = self.returned, {}
         self.spend(1, node.at)
         with self.statement_ends():
             flow = self._attempt(node)
-        self.at = at
+        self.at, self.returned = at, returned
         return flow if isinstance(flow, Flow) else Flow.NEXT
 
     def _attempt(self, node: Statement) -> Flow | None:

@@ -121,12 +121,17 @@ class Subroutines(Loops):
         return self._called(call, None) is not None
 
     def call(self, node: Call) -> Value | None:
+        """What a call returns. Within a statement it takes place once, however often an index or a
+        range that it stands in is looked at."""
+        if id(node) in self.returned:
+            return self.returned[id(node)]
         result = self._called(node, None)
         if result is None:
             return None
         if result.type is None:
             raise self.invalid(node.at, f"{node.name!r} returns nothing", node.name)
-        return self._value_of(result, node)
+        value = self.returned[id(node)] = self._value_of(result, node)
+        return value
 
     def _value_of(self, result: Result, node: Call) -> Value:
         kind = result.type
