@@ -128,15 +128,16 @@ def test_seeds_give_samples_again_and_none_gives_others(make: Make) -> None:
 
 def test_the_device_contract_runs_it_in_slices(make: Make) -> None:
     emulator = make()
-    prepared = emulator.prepare(turned())
-    work = Work(b"", np.array([[1.3]]), 3000, 11)
-    whole = device.execute(emulator, prepared, work, never).data
+    program = turned().program
+    prepared = emulator.prepare(program)
+    work = Work(program.digest, np.array([[1.3]]), 3000, 11)
+    whole = device.perform(emulator, prepared, work, never).data
     join = device.Join(work)
     total = emulator.estimate(prepared, 3000, 1)
     for part in device.slices(work, total, total // 7):
-        join.add(device.execute(emulator, prepared, part, never))
+        join.add(device.perform(emulator, prepared, part, never))
     joined = join.outcome().data
-    assert np.array_equal(joined.memory, whole.memory)  # type: ignore[union-attr]
+    assert np.array_equal(joined.memory, whole.memory)
     assert joined.qpu_time_ns == whole.qpu_time_ns
 
 
