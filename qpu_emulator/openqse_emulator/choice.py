@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openqse.device import Scalar
-from openqse.errors import NotSupported
+from openqse.errors import DeviceError, NotSupported
 from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
 from openqse_emulator import cost, density, noise, stabilizer
@@ -56,6 +56,14 @@ class Choice:
     def metadata(self) -> dict[str, Scalar]:
         """What results say of how they were computed."""
         return {"method": self.method, "reason": self.reason}
+
+    def out_of_memory(self) -> DeviceError:
+        """What a task ends with for which memory ran out all the same."""
+        return DeviceError(
+            f"memory ran out for a program that takes {self.bytes:.3g} bytes ({self.method})",
+            layer="device",
+            remedy="Use fewer qubits or shots, or run the emulator on a larger machine",
+        )
 
 
 def choose(

@@ -20,7 +20,7 @@ from openqse.device import (
     Samples,
     ThreadDevice,
 )
-from openqse.errors import ArgumentError, DeviceError, NotSupported, TaskCancelled
+from openqse.errors import ArgumentError, NotSupported, TaskCancelled
 from openqse.program.circuit import FORMAT, FORMAT_1, Circuit
 from openqse.program.observable import PauliSum
 from openqse.program.program import Program
@@ -228,7 +228,7 @@ class Emulator:
             self._sample(part, memory)
             memory = prepared.finish(memory, parameters)
         except MemoryError as error:
-            raise _out_of_memory(chosen) from error
+            raise chosen.out_of_memory() from error
         taken = self.estimate(prepared, shots, len(angles))
         self._take(taken, began, stopped)
         return Samples(memory, taken, chosen.metadata)
@@ -402,7 +402,7 @@ class Emulator:
         try:
             values = self._expect(part, prepared.observable(observable))
         except MemoryError as error:
-            raise _out_of_memory(chosen) from error
+            raise chosen.out_of_memory() from error
         taken = self.estimate(prepared, 0, len(angles), observable)
         self._take(taken, began, stopped)
         return Expectations(values, taken, chosen.metadata)
@@ -493,11 +493,3 @@ def _figures(profile: Profile) -> Profile:
     """A profile without what changes no result: threads, memory, and whether it takes its time."""
     engine = replace(profile.engine, threads=0, memory_bytes=0)
     return replace(profile, engine=engine, real_time=False)
-
-
-def _out_of_memory(chosen: Choice) -> DeviceError:
-    return DeviceError(
-        f"memory ran out for a program that takes {chosen.bytes:.3g} bytes ({chosen.method})",
-        layer="device",
-        remedy="Use fewer qubits or shots, or run the emulator on a larger machine",
-    )
