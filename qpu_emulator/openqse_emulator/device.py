@@ -216,7 +216,7 @@ class Emulator:
             try:
                 samples = prepared.run(asked, self._kept)
             except MemoryError as error:
-                raise _out_of_memory(prepared.choose(of_shots)) from error
+                raise prepared.choose(of_shots).out_of_memory() from error
             self._take(samples.qpu_time_ns, began, stopped)
             return samples
         angles = prepared.bind(parameters)
@@ -392,7 +392,7 @@ class Emulator:
             try:
                 means = prepared.expectation(observable, asked)
             except MemoryError as error:
-                raise _out_of_memory(prepared.choose(None)) from error
+                raise prepared.choose(None).out_of_memory() from error
             self._take(means.qpu_time_ns, began, stopped)
             return means
         angles = prepared.bind(parameters)
