@@ -9,6 +9,10 @@ import pytest
 #: Folders and files whose tests are slow, and why.
 SLOW = {
     "unit/emulator": "compiles the kernels",
+    "unit/program/collections": "simulates collections of programs",
+    "unit/program/test_openqasm_powers.py": "synthesises many gates",
+    "unit/program/test_openqasm_writer.py": "writes and reads many random programs",
+    "unit/program/test_openqasm_writer_classical.py": "writes and reads many random programs",
     "unit/test_slices.py": "compiles the kernels",
     "unit/agent/slurm/test_slurm_client.py": "starts Slurm's commands",
     "unit/agent/test_attach.py": "starts agents",

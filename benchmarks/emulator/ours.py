@@ -10,7 +10,7 @@ from benchmarks.emulator.engine import Engine, Kind, Laps, Probe, Setting, Task,
 from openqse.program.circuit import Circuit
 from openqse_emulator import density, noise, stabilizer
 from openqse_emulator.randomness import Uniforms
-from openqse_emulator.statevector import execute
+from openqse_emulator.statevector import execute, readout
 from openqse_emulator.trajectories import Prepared as Trajectories
 
 
@@ -24,7 +24,7 @@ class Ours(Engine):
 
     def __init__(self, precision: str, threads: int) -> None:
         self._engine = execute.Engine(execute.DTYPES[precision], threads)
-        self._state: execute.State | None = None
+        self._state: readout.State | None = None
 
     def settings(self, task: Task) -> Sequence[Setting]:
         return [{}]

@@ -281,6 +281,15 @@ class Suite:
         _ensure(found == [[1, 0]], f"bits {found[0]} where [1, 0] were expected")
         return "a 1, then a 0"
 
+    def acts_on_outcomes(self) -> str:
+        """Where declared, a gate is applied or not by what was measured before."""
+        if not self.offered.dynamic_circuits:
+            raise Skipped("it runs no dynamic circuits")
+        circuit = _needed(self.trials.fed_forward(), "flipping a qubit of three")
+        found = self.majority(circuit, self.outcome(circuit))
+        _ensure(found == [[1, 1, 0]], f"bits {found[0]} where [1, 1, 0] were expected")
+        return "of two branches the right one"
+
     def keeps_to_seeds(self) -> str:
         """Where declared, equal seeds give equal samples, and others do not."""
         if not self.offered.seeds:
@@ -317,14 +326,13 @@ class Suite:
         return f"{count} slices"
 
     def takes_what_it_declares(self) -> str:
-        """A program of all its qubits, and a task of all its shots."""
-        every = frozenset(range(self.offered.num_qubits))
-        wide = _needed(self.trials.word(len(every), every), "flipping a qubit")
-        (bits,) = self.majority(wide, self.outcome(wide))
-        _ensure(all(bits), "not every qubit was flipped")
+        """A program on the last of its qubits, and a task of all its shots."""
+        wide = _needed(self.trials.last(), "flipping a qubit")
+        found = self.majority(wide, self.outcome(wide))
+        _ensure(found == [[1]], "the last qubit was not flipped")
         circuit = _needed(self.trials.word(1, frozenset({0})), "flipping a qubit")
         self.outcome(circuit, shots=self.offered.max_shots)
-        return f"{len(every)} qubits; {self.offered.max_shots} shots"
+        return f"{self.offered.num_qubits} qubits; {self.offered.max_shots} shots"
 
     def refuses_what_it_does_not_declare(self) -> str:
         """The contract refuses by name what the descriptor does not offer."""
@@ -468,6 +476,7 @@ CHECKS: tuple[Callable[[Suite], str], ...] = (
     Suite.binds_parameters,
     Suite.gives_expectations,
     Suite.measures_and_resets_in_the_course,
+    Suite.acts_on_outcomes,
     Suite.keeps_to_seeds,
     Suite.adds_slices_up,
     Suite.takes_what_it_declares,

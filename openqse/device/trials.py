@@ -61,6 +61,16 @@ class Trials:
 
     def word(self, num_qubits: int, ones: frozenset[int]) -> Circuit | None:
         """A program that flips some qubits and measures all; None without a gate for it."""
+        builder = self._flipped(num_qubits, ones)
+        return None if builder is None else builder.measure_all().build()
+
+    def last(self) -> Circuit | None:
+        """A program of all qubits that flips and measures the last one."""
+        last = self.offered.num_qubits - 1
+        builder = self._flipped(last + 1, frozenset({last}))
+        return None if builder is None else builder.measure(last, 0).build()
+
+    def _flipped(self, num_qubits: int, ones: frozenset[int]) -> CircuitBuilder | None:
         flip = self._first(_FLIPS)
         if flip is None:
             return None
@@ -68,7 +78,7 @@ class Trials:
         for q in sorted(ones):
             for op, angles in flip:
                 builder.append(op, (q,), angles)
-        return builder.measure_all().build()
+        return builder
 
     def halves(self, num_qubits: int) -> Circuit | None:
         """A program whose every bit is as often 0 as 1."""
@@ -112,6 +122,24 @@ class Trials:
         for op, angles in flip:
             builder.append(op, (0,), angles)
         return builder.measure(0, 0).reset(0).measure(0, 1).build()
+
+    def fed_forward(self) -> Circuit | None:
+        """A program that flips a second qubit if the first was measured to be 1, which it is, and a
+        third if it was measured to be 0."""
+        flip = self._first(_FLIPS)
+        if flip is None or self.offered.num_qubits < 3:
+            return None
+        builder = CircuitBuilder(3)
+        for op, angles in flip:
+            builder.append(op, (0,), angles)
+        seen = builder.measure(0, 0).bits(0)
+        with builder.if_(seen):
+            for op, angles in flip:
+                builder.append(op, (1,), angles)
+        with builder.else_():
+            for op, angles in flip:
+                builder.append(op, (2,), angles)
+        return builder.measure(1, 1).measure(2, 2).build()
 
     def refused(self) -> list[tuple[str, Circuit]]:
         """Programs that the device does not offer to run, and what they have."""

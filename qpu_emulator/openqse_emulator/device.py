@@ -151,18 +151,20 @@ class Emulator:
             return controlled
         prepared = Prepared(straight, self._model, self._engine)
         if not program.parameters:  # otherwise what it takes is known with its parameters
-            angles = prepared.bind(None)
-            try:
-                self._choose(prepared, angles, 1)
-            except NotSupported:  # there may be less that goes wrong without final measurements
-                try:
-                    self._choose(prepared, angles, None)
-                except NotSupported:
-                    pass
-                else:
-                    return prepared
-                raise
+            self._check(prepared)
         return prepared
+
+    def _check(self, prepared: Prepared) -> None:
+        """Raises NotSupported if no engine can compute a program without parameters, neither a run
+        nor an expectation: less may go wrong without final measurements."""
+        angles = prepared.bind(None)
+        try:
+            self._choose(prepared, angles, 1)
+        except NotSupported as error:
+            try:
+                self._choose(prepared, angles, None)
+            except NotSupported:
+                raise error from None
 
     def run(
         self,

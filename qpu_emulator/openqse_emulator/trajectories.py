@@ -28,10 +28,11 @@ from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
 from openqse_emulator.noise import Kind, Sequenced
 from openqse_emulator.randomness import Uniforms
-from openqse_emulator.statevector import branches, execute, paths, program
+from openqse_emulator.statevector import branches, execute, paths, program, readout
 from openqse_emulator.statevector.branches import Use
 from openqse_emulator.statevector.canonical import BRANCH, SHRINK
-from openqse_emulator.statevector.execute import Engine, State
+from openqse_emulator.statevector.execute import Engine
+from openqse_emulator.statevector.readout import State
 from openqse_emulator.statevector.team import Stopped, go_on
 
 #: Streams of random numbers of channels; those before are of collapses and of final measurements.
@@ -160,7 +161,7 @@ class Prepared:
         def use(state: State, shots: NDArray[np.int64]) -> None:
             if len(self._read.final_qubits):
                 rows = memory[shots]
-                execute.measured_alone(self._read, state).draw(draws[shots], rows)
+                readout.measured_alone(self._read, state).draw(draws[shots], rows)
                 memory[shots] = rows
             left[shots] = False
 
@@ -184,7 +185,7 @@ class Prepared:
         def use(state: State, shots: NDArray[np.int64]) -> None:
             value = self._engine.expectation_alone(state, observable)
             # Shrunk amplitudes leave a state with a norm below 1.
-            sums[int(shots[0])] = len(shots) * value / execute.norm(state)
+            sums[int(shots[0])] = len(shots) * value / readout.norm(state)
 
         nothing = np.zeros((count, -(-self._read.num_clbits // 8)), dtype=np.uint8)
         all_shots = np.ones(count, np.bool_)

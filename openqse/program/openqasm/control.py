@@ -30,6 +30,7 @@ from openqse.program.openqasm.values import (
     Run,
     Scope,
     Table,
+    Value,
     Variable,
     View,
     bits_of,
@@ -78,6 +79,7 @@ class Control(Gates):
         super().__init__(sources, dialect)
         self.frames: list[Frame] = []
         self.boxes = 0
+        self.returned: dict[int, Value] = {}  # by the node of a call: its value in this statement
 
     def measuring(self, name: str) -> bool:
         raise NotImplementedError

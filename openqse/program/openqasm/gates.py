@@ -456,8 +456,10 @@ def _real(angle: Number) -> float | Angle:
 
 def _placed(gate: DefinedGate, angles: Sequence[Number], qubits: Sequence[int]) -> list[Step]:
     """The kept steps of a gate, for given angles and qubits."""
-    values = dict(zip(gate.names, angles, strict=True))
     assert gate.kept is not None
+    if not angles and tuple(qubits) == tuple(range(gate.qubits)):
+        return list(gate.kept)
+    values = dict(zip(gate.names, angles, strict=True))
     steps = []
     for op, targets, given, controls, clbit in gate.kept:
         placed = tuple([qubits[q] for q in targets])

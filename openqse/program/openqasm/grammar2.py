@@ -46,6 +46,7 @@ class Grammar2(Parser):
         frozenset({"^"}),  # where it is no power
         frozenset({"&"}),
         frozenset({"==", "!=", "<", "<=", ">", ">="}),
+        frozenset({"<<", ">>"}),
         frozenset({"+", "-"}),
         frozenset({"*", "/"}),
     )

@@ -14,6 +14,7 @@ from openqse.program.openqasm.nodes import (
     Calibration,
     Call,
     Cast,
+    Concatenation,
     Declaration,
     Delay,
     Expression,
@@ -264,7 +265,11 @@ class Grammar3(Expressions3):
     def _let(self, at: int) -> Statement:
         name = self.identifier()
         self.take("=")
-        value = self.concatenation()
+        value: Expression
+        if self.lexer.kind == "{":  # Qiskit lists single qubits
+            value = Concatenation(self.lexer.at, self.items().items)
+        else:
+            value = self.concatenation()
         self.take(";")
         return Alias(at, name, value)
 

@@ -54,12 +54,12 @@ class Inputs(Assignments):
 
     def _input(self, node: InputOutput) -> None:
         name, kind = node.name, self.scalar(node.type)
-        if kind.kind not in ("float", "angle", "int", "uint", "bool", "bit"):
+        if kind.kind not in ("float", "angle", "int", "uint", "bool", "bit", "duration"):
             raise self.unsupported(
                 node.at,
                 f"inputs of type {kind.kind!r}",
                 "input",
-                "Use float, angle, int, uint, bool, bit or arrays of them",
+                "Use float, angle, int, uint, bool, bit, duration or arrays of them",
             )
         if node.type.dimensions is None:
             value = self._given_value(name, kind, node.at)

@@ -8,24 +8,27 @@ from openqse.program.circuit import INTEGER
 from openqse.program.gates import Op
 from openqse.program.openqasm.analysis import Dependence, base, jumps, walk
 from openqse.program.openqasm.control import Control, Flow, Frame
-from openqse.program.openqasm.dialects import Dialect
 from openqse.program.openqasm.gates import DefinedGate
 from openqse.program.openqasm.nodes import (
     Assignment,
     Barrier,
+    Call,
+    Declaration,
     Expression,
+    ExpressionStatement,
     For,
     GateCall,
     Index,
     Items,
+    Jump,
     Measure,
     Name,
     Range,
     Reset,
+    Return,
     Statement,
     While,
 )
-from openqse.program.openqasm.source import Sources
 from openqse.program.openqasm.steps import Gate
 from openqse.program.openqasm.stream import Mark
 from openqse.program.openqasm.values import (
@@ -48,15 +51,10 @@ _WHILE = 128
 class Loops(Control):
     """``for`` and ``while``."""
 
-    def __init__(self, sources: Sources, dialect: Dialect) -> None:
-        super().__init__(sources, dialect)
-        self._jumping: dict[int, bool] = {}
-
-    def _jumps(self, node: For | While) -> bool:
-        key = id(node)
-        if key not in self._jumping:
-            self._jumping[key] = jumps(node.body)
-        return self._jumping[key]
+    def _jumps(self, node: For) -> bool:
+        if node.jumps is None:
+            node.jumps = jumps(node.body)
+        return node.jumps
 
     def _dependence(self, body: Sequence[Statement]) -> Dependence:
         return Dependence(body, self._unknown, self.measuring)
@@ -169,20 +167,38 @@ class Loops(Control):
         """Refuses at once a loop that is sure to write too much."""
         self.spend(passes, node.at)
         self._expansion -= passes  # each pass counts itself
-        least = 0
-        for statement in node.body:
-            if isinstance(statement, GateCall):
-                found = self.find(self.gate_key(statement.name), statement.at)
-                if isinstance(found, DefinedGate):
-                    least += found.size or 0
-                elif isinstance(found, Gate) and statement.name != "gphase":
-                    least += not any(m.kind == "pow" for m in statement.modifiers)
-            elif isinstance(statement, Reset):
-                least += 1
-            elif not isinstance(statement, Assignment | Barrier):
-                break
-        if least and self.emit == self.append:
+        least = self.least(node.body) if self.emit == self.append else 0
+        if least:
             self.room_for(passes * least, node.at)
+
+    def least(self, body: Sequence[Statement]) -> int:
+        """Operations that a body writes at the least, whatever the values in it are."""
+        total = 0
+        for statement in body:
+            if isinstance(statement, Jump | Return):
+                break
+            if isinstance(statement, GateCall):
+                total += self._least_of_call(statement)
+            elif isinstance(statement, Reset):
+                total += 1
+            elif isinstance(statement, Assignment | Declaration | ExpressionStatement):
+                if isinstance(statement.value, Call):
+                    total += self.least_of_routine(statement.value.name)
+            elif any(isinstance(item, Jump | Return) for item in walk(statement)):
+                break
+        return total
+
+    def _least_of_call(self, call: GateCall) -> int:
+        found = self.find(self.gate_key(call.name), call.at)
+        if not isinstance(found, Gate):
+            return self.least_of_routine(call.name)
+        if call.name == "gphase" or any(m.kind == "pow" for m in call.modifiers):
+            return 0
+        return (found.size or 0) if isinstance(found, DefinedGate) else 1
+
+    def least_of_routine(self, name: str) -> int:
+        """The same for a subroutine; 0 where there is none of the name."""
+        raise NotImplementedError
 
     def _values(self, node: For, kind: Type) -> Sequence[Value | int] | None:
         """The values of a loop; None where its range is known only at run time."""
@@ -294,6 +310,7 @@ class Loops(Control):
                 if id(node) in found.loops | found.conditions:
                     return self._computed_while(node)
                 settled = found.nothing
+            self.returned.clear()
             value = self.truth(self.evaluate(node.condition), node.condition.at)
             if isinstance(value, Run):
                 return self._computed_while(node)
@@ -314,6 +331,7 @@ class Loops(Control):
             self._open_loop()
             frame = Frame("loop", self.depth, self.boxes, self.loops, self.loops, begins=True)
             self.frames.append(frame)
+            self.returned.clear()
             with self.statement_ends():
                 value = self.truth(self.evaluate(node.condition), node.condition.at)
                 if isinstance(value, Run):

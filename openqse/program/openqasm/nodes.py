@@ -310,11 +310,14 @@ class If:
 
 @dataclass(slots=True)
 class For:
+    """``jumps`` says whether the body has jumps, once somebody has looked."""
+
     at: int
     type: TypeNode
     name: str
     values: Expression
     body: list[Statement]
+    jumps: bool | None = None
 
 
 @dataclass(slots=True)

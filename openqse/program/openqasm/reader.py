@@ -142,7 +142,7 @@ class Reader(Flat):
         super().__init__(sources, dialect)
         self._opener = opener
         self._including: list[str] = []
-        self._included: set[str] = set()
+        self._included: dict[str, str] = {}  # libraries, and which file included each first
         self._characters = 0
         builtin: dict[str, object] = {
             name: Constant(Value(REAL, value)) for name, value in _CONSTANTS.items()
@@ -181,10 +181,11 @@ class Reader(Flat):
     def execute(self, node: Statement) -> Flow:
         """Executes one statement."""
         at, self.at = self.at, node.at
+        returned, self.returned = self.returned, {}
         self.spend(1, node.at)
         with self.statement_ends():
             flow = self._attempt(node)
-        self.at = at
+        self.at, self.returned = at, returned
         return flow if isinstance(flow, Flow) else Flow.NEXT
 
     def _attempt(self, node: Statement) -> Flow | None:
@@ -253,11 +254,13 @@ class Reader(Flat):
         if gates is None:
             self._include_file(node)
             return
-        if node.path in self._included:
+        within = self._including[-1] if self._including else ""
+        if self._included.setdefault(node.path, within) != within:
+            return  # a file that includes it for itself
+        if any(path == node.path for path in self.libraries.values()):
             raise self.invalid(
                 node.at, f"{node.path!r} is already included", "include", "Include it once"
             )
-        self._included.add(node.path)
         for name, gate in gates.items():
             key = self.gate_key(name)
             if self.libraries.get(key) and self.scope.names.get(key) is gate:

@@ -15,8 +15,10 @@ from openqse.program.openqasm import limits
 from openqse.program.openqasm.source import Sources
 from openqse.program.openqasm.stream import Stream
 from openqse.program.openqasm.values import Bits, Run, Scope, Table, Variable
-from openqse.program.verify import MAX_CELLS
+from openqse.program.verify import MAX_CELLS, MAX_NESTING
 
+#: Blocks of a circuit within each other; boxes count besides.
+MAX_BLOCKS = MAX_NESTING - limits.MAX_NESTING
 #: What is known of a classical bit: its value, or nothing.
 UNKNOWN = 2
 
@@ -46,6 +48,7 @@ class State:
         self._temporaries: list[tuple[int, int]] = []
         self._temporary_bits: list[tuple[int, int]] = []
         self._nesting = 0
+        self._blocks = 0  # of the circuit, that are open
         self._expansion = 0
 
     # Errors and limits.
@@ -149,6 +152,14 @@ class State:
         """Adds an operation on cells or of control."""
         self.stream.append(op, operands, clbit=clbit)
         self.room_for(0, self.at)
+        if op in (Op.IF, Op.LOOP):
+            self._blocks += 1
+            if self._blocks > MAX_BLOCKS:
+                raise self.exceeded(
+                    self.at, "nesting", f"more than {MAX_BLOCKS} blocks within each other"
+                )
+        elif op is Op.END:
+            self._blocks -= 1
 
     def computed(self, op: Op, *operands: int) -> Run:
         """The integer that an operation gives, in a temporary cell."""

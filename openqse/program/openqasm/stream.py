@@ -149,12 +149,8 @@ class Stream:
         """The circuit. ``registers`` are names, first bits and widths."""
         opcodes = np.frombuffer(self.opcodes, np.uint8) if self.opcodes else np.empty(0, np.uint8)
         clbits = _array(self.clbits, np.int32).copy()
-        order = [first + i for _, first, width in registers for i in range(width)]
-        if order != list(range(len(order))):
-            shown = set(order)
-            order += [bit for bit in range(num_clbits) if bit not in shown]
-            moved = np.empty(num_clbits, np.int32)
-            moved[order] = np.arange(num_clbits)
+        moved = _moved(registers, num_clbits)
+        if moved is not None:
             named = np.isin(opcodes, _ON_BITS) & (clbits >= 0)
             clbits[named] = moved[clbits[named]]
         sources = _array(self.term_sources, np.int32).copy()
@@ -192,3 +188,18 @@ def _array(column: Any, dtype: Any) -> NDArray[Any]:
 
 def _offsets(counts: NDArray[Any]) -> NDArray[np.int32]:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+
+
+def _moved(registers: Sequence[tuple[str, int, int]], num_clbits: int) -> NDArray[np.int32] | None:
+    """New numbers of the bits, int32 ``(num_clbits,)``: those of registers first, in order.
+
+    None where every bit keeps its number.
+    """
+    moved = np.full(num_clbits, -1, np.int32)
+    count = 0
+    for _, first, width in registers:
+        moved[first : first + width] = np.arange(count, count + width)
+        count += width
+    rest = moved < 0
+    moved[rest] = np.arange(count, num_clbits)
+    return moved if (moved != np.arange(num_clbits)).any() else None

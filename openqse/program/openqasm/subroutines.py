@@ -35,13 +35,22 @@ from openqse.program.openqasm.values import (
     bits_of,
 )
 
+#: Steps of the expansion that a call counts for.
+_CALL = 32
+
 
 @dataclass(frozen=True)
 class Routine:
-    """A subroutine of the program."""
+    """A subroutine of the program.
+
+    Attributes:
+        measures: whether it measures, or calls one that does.
+        least: operations that a call of it writes at the least.
+    """
 
     node: Subroutine
     measures: bool
+    least: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class Subroutines(Loops):
         if len(set(names)) != len(names):
             raise self.invalid(node.at, f"{node.name!r} uses a name twice in its head", node.name)
         measuring = measures(node.body, self.measuring)
-        self.declare(node.name, Routine(node, measuring), node.at)
+        self.declare(node.name, Routine(node, measuring, self.least(node.body)), node.at)
 
     def extern(self, node: Extern) -> None:
         self.declare(node.name, External(node.name), node.at)
@@ -91,6 +100,10 @@ class Subroutines(Loops):
         if found is None:
             found = self.global_scope.names.get(name)
         return isinstance(found, Routine) and found.measures
+
+    def least_of_routine(self, name: str) -> int:
+        found = self.global_scope.names.get(name)
+        return found.least if isinstance(found, Routine) else 0
 
     # Calls.
 
@@ -108,12 +121,17 @@ class Subroutines(Loops):
         return self._called(call, None) is not None
 
     def call(self, node: Call) -> Value | None:
+        """What a call returns. Within a statement it takes place once, however often an index or a
+        range that it stands in is looked at."""
+        if id(node) in self.returned:
+            return self.returned[id(node)]
         result = self._called(node, None)
         if result is None:
             return None
         if result.type is None:
             raise self.invalid(node.at, f"{node.name!r} returns nothing", node.name)
-        return self._value_of(result, node)
+        value = self.returned[id(node)] = self._value_of(result, node)
+        return value
 
     def _value_of(self, result: Result, node: Call) -> Value:
         kind = result.type
@@ -145,6 +163,8 @@ class Subroutines(Loops):
             )
         if not isinstance(found, Routine):
             return None
+        self.spend(_CALL, node.at)
+        self.room_for(found.least, node.at)
         routine = found.node
         result = self._place(routine, target, node.at)
         scope = Scope(self.global_scope, "def")

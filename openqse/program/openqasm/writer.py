@@ -39,7 +39,8 @@ _CONTROLLED: dict[tuple[Op, int], str] = {
 }
 #: Definitions of gates that ``stdgates.inc`` lacks.
 _DEFINITIONS: dict[Op, str] = {
-    Op.U: "gate u(t, p, l) a { gphase(-t / 2); U(t, p, l) a; }",
+    # In alphabetical order, in which qiskit-qasm3-import 0.6 takes a gate's parameters.
+    Op.U: "gate u(alpha, beta, gamma) a { U(alpha, beta, gamma) a; gphase(-alpha / 2); }",
     Op.SXDG: "gate sxdg a { inv @ sx a; }",
     Op.RXX: "gate rxx(t) a, b { h a; h b; cx a, b; rz(t) b; cx a, b; h a; h b; }",
     Op.RYY: (

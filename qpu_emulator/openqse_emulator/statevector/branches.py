@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from openqse.program.observable import PauliSum
 from openqse_emulator.randomness import Uniforms
 from openqse_emulator.statevector import canonical, execute, measure
-from openqse_emulator.statevector.execute import NO_NOISE, Engine, Prepared, State
+from openqse_emulator.statevector.execute import NO_NOISE, Engine, Prepared
+from openqse_emulator.statevector.readout import State
 from openqse_emulator.statevector.team import Stopped
 
 #: Number of the channel by which a qubit decays from 1 to 0 with the probability that it is 1, and

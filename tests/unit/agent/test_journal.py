@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from test_leases import lease
 
 from openqse.errors import ConfigurationError, StorageError
+from openqse.testing.clock import ManualClock
 from openqse_agent.qpu.journal import Charge, JobUsage, Journal, database
 from openqse_agent.qpu.journal import log as chargelog
 from openqse_agent.qpu.leases import Mode, State
@@ -358,12 +358,11 @@ def test_what_slurm_was_told_of_is_remembered(path: Path) -> None:
     assert Journal(path).unreported(9) == [1]
 
 
-def test_what_was_charged_in_a_span_of_time_can_be_looked_up(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    journal = Journal(path)
+def test_what_was_charged_in_a_span_of_time_can_be_looked_up(path: Path) -> None:
+    clock = ManualClock()
+    journal = Journal(path, clock)
     for number, hour in enumerate((1, 5, 5, 9)):
-        monkeypatch.setattr(time, "time", lambda hour=hour: 3600.0 * hour + 20)
+        clock.set(3600.0 * hour + 20)
         journal.charge([charge(b"%d" % number)])
     journal.settle()
     assert journal.past(3600.0 * 2, 3600.0 * 9) == [("chem", "alice", 3600.0 * 5 + 20, 2000)]

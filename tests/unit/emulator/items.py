@@ -19,7 +19,8 @@ from openqse_emulator.statevector.canonical import (
     PHASE_MANY,
     ROTATION,
 )
-from openqse_emulator.statevector.execute import NO_NOISE, State
+from openqse_emulator.statevector.execute import NO_NOISE
+from openqse_emulator.statevector.readout import State
 
 
 class Items(NamedTuple):

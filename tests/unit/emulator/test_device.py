@@ -23,7 +23,7 @@ from openqse.program.observable import PauliSum
 from openqse_emulator import kept, profile, warm
 from openqse_emulator.device import Emulator, make
 from openqse_emulator.profile import Engine
-from openqse_emulator.statevector import execute
+from openqse_emulator.statevector import execute, readout
 
 from . import reference
 from .circuits import add_gate, assert_drawn_from, never, random_circuit, random_observable
@@ -236,7 +236,7 @@ def evolutions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
     evolve = execute.Engine.evolve
 
-    def counted(*arguments: Any, **options: Any) -> execute.State:
+    def counted(*arguments: Any, **options: Any) -> readout.State:
         calls.append(1)
         return evolve(*arguments, **options)
 

@@ -12,8 +12,8 @@ from openqse.program.builder import CircuitBuilder
 from openqse.program.circuit import Circuit
 from openqse.program.observable import PauliSum
 from openqse_emulator.randomness import Uniforms
-from openqse_emulator.statevector import execute, measure, program
-from openqse_emulator.statevector.execute import State
+from openqse_emulator.statevector import execute, measure, program, readout
+from openqse_emulator.statevector.readout import State
 
 from . import reference
 from .circuits import (
@@ -94,7 +94,7 @@ def test_state_and_table_hold_the_same_distribution(
     state = alone.evolve(read, circuit.bind()[0], never)
     bits = state.names[read.program.final_qubits]
     table = np.zeros(1 << n)
-    chunks = execute.chunks_of(state.numbers)
+    chunks = readout.chunks_of(state.numbers)
     measure.tabulate(state.numbers, 0, chunks, bits, table)
     weights = np.zeros(chunks)
     measure.weigh(state.numbers, 0, chunks, weights)
@@ -105,16 +105,16 @@ def test_state_and_table_hold_the_same_distribution(
     np.testing.assert_allclose(table, exact, atol=TOLERANCE[dtype])
 
 
-def distribution_of(numbers: NDArray, places: NDArray[np.int64]) -> execute.Distribution:
+def distribution_of(numbers: NDArray, places: NDArray[np.int64]) -> readout.Distribution:
     """The distribution of bits of an index, of amplitudes as the engine keeps them."""
-    weights = np.empty(execute.chunks_of(numbers))
+    weights = np.empty(readout.chunks_of(numbers))
     measure.weigh(numbers, 0, len(weights), weights)
     n = (len(numbers) // 2).bit_length() - 1
     builder = CircuitBuilder(n, num_clbits=1 + int(places[:, 1].max()))
     for bit, clbit in places[:, :2].tolist():
         builder.measure(bit, clbit)
     read = program.read(builder.build())
-    return execute.Distribution(State(numbers, np.arange(n), 0, 0), weights, places, read)
+    return readout.Distribution(State(numbers, np.arange(n), 0, 0), weights, places, read)
 
 
 @pytest.mark.parametrize("sampled", [1 << 12, 40, 1])

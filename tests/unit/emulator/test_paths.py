@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from openqse.program.builder import CircuitBuilder
 from openqse.program.circuit import Circuit
 from openqse.program.gates import Op
-from openqse_emulator.statevector import execute, kernels, paths, plan
+from openqse_emulator.statevector import execute, kernels, paths, plan, readout
 from openqse_emulator.statevector.paths import Path
 
 from . import reference
@@ -44,7 +44,7 @@ def followed(
     """The state of each run, by its shot."""
     states: dict[int, NDArray[np.complex128]] = {}
 
-    def use(state: execute.State, shots: NDArray[np.int64]) -> None:
+    def use(state: readout.State, shots: NDArray[np.int64]) -> None:
         states[int(shots[0])] = state.amplitudes()
 
     prepared = engine.prepare(circuit)

@@ -467,7 +467,6 @@ HEAD = STD + "qubit[3] q;\nbit[2] c;\n"  # four lines, so that the program under
     ("body", "construct"),
     [
         ("extern f(int) -> int; int n = f(3);", "f"),
-        ('defcalgrammar "openpulse";', "defcalgrammar"),
         ("defcal g q { }", "defcal"),
         ("cal { anything }", "cal"),
         ("delay[10dt] q[0];", "dt"),
@@ -477,7 +476,7 @@ HEAD = STD + "qubit[3] q;\nbit[2] c;\n"  # four lines, so that the program under
         ("output float d;", "output"),
         ("output array[int, 2] d;", "output"),
         ("input complex z;", "input"),
-        ("input duration z;", "input"),
+        ("input stretch w;", "input"),
         ('include "other.inc";', "include"),
         ("const int[65] n = 1;", "int"),
         ("float[80] n;", "float"),
@@ -732,6 +731,33 @@ def test_size_of_the_source_is_limited() -> None:
     with pytest.raises(LimitExceeded) as caught:
         loads(" " * (limits.MAX_SOURCE + 1))
     assert caught.value.details["limit"] == "MAX_SOURCE"
+
+
+DOUBLING_ROUTINES = "def f0(qubit a) { x a; }\n" + "".join(
+    f"def f{i}(qubit a) {{ f{i - 1}(a); f{i - 1}(a); }}\n" for i in range(1, 41)
+)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "for int i in [1:3000000] { x q[0]; }",
+        DOUBLING % "x a;" + "g40 q[0];",
+        DOUBLING_ROUTINES + "f40(q[0]);",
+        DOUBLING_ROUTINES + "for int i in [1:4] { f19(q[0]); }",
+    ],
+)
+def test_what_is_sure_to_be_too_long_is_refused_at_once(source: str) -> None:
+    started = time.process_time()
+    with pytest.raises(LimitExceeded, match="more than 2000000 operations"):
+        loads(HEAD + source)
+    assert time.process_time() - started < 0.5
+
+
+def test_a_million_equal_passes_are_quick() -> None:
+    started = time.process_time()
+    assert len(std("for int i in [1:1000000] { x q[0]; }")) == 1_000_000
+    assert time.process_time() - started < 5
 
 
 def test_a_definition_that_would_explode_costs_nothing_until_it_is_applied() -> None:

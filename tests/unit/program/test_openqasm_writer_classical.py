@@ -16,6 +16,7 @@ from openqse.program.gates import OPERANDS, Op
 from openqse.program.openqasm import dumps, loads
 
 from .collections.simulate import distribution
+from .openqasm.constructs import CONSTRUCTS, Construct
 
 
 def same(circuit: Circuit, parameters: tuple[float, ...] = ()) -> Circuit:
@@ -285,3 +286,21 @@ def test_random_programs_do_the_same(data: st.DataObject) -> None:
     program.block(2)
     program.measure(0)
     same(program.b.build())
+
+
+# --- every construct -----------------------------------------------------------------------------
+
+READ = [construct for construct in CONSTRUCTS if construct.result is not None]
+
+
+@pytest.mark.parametrize("construct", READ, ids=lambda c: f"{c.group}: {c.name}")
+@pytest.mark.parametrize("portable", [False, True])
+def test_each_construct_of_openqasm_does_the_same(construct: Construct, portable: bool) -> None:
+    circuit = loads(construct.source)
+    again = loads(dumps(circuit, portable=portable))
+    assert [width for _, width in again.outputs] == [width for _, width in circuit.outputs]
+    assert construct.result is not None
+    certain = int(construct.result, 2)
+    assert distribution(again, construct.parameters)[certain] == pytest.approx(1.0)
+    if not circuit.classical and not portable and again.outputs == circuit.outputs:
+        assert again.id == circuit.id

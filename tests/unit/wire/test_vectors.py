@@ -150,6 +150,6 @@ def test_a_circuit_is_written_as_the_bytes_that_are_written_down(vector: dict[st
     if vector["format"] == FORMAT:
         assert circuit.encoded.hex() == vector["data"]
         assert circuit.id == vector["digest"]
-    else:  # form 1 is read, and written as form 2 by whom has read it
+    else:  # form 1 is read, and written as form 2
         same = [each for each in PROGRAMS if f"{each['name']}, form 1" == vector["name"]]
         assert [circuit.encoded.hex()] == [each["data"] for each in same]

@@ -211,28 +211,28 @@ class Admission:
         if still is not None:
             self._do(Record(still))
 
-    def _heartbeat(self, sender: Sender, beat: wire.Heartbeat) -> None:
+    def _heartbeat(self, sender: Sender, heartbeat: wire.Heartbeat) -> None:
         """Takes in all that a node holds, which jobs it asks for, and which of the processes named
         to it have ended."""
         node = sender.node
         granted = [x for x in self._leases if x.state == State.GRANTED]
-        renewed = self._leases.renew(beat.leases, node, self._now)
+        renewed = self._leases.renew(heartbeat.leases, node, self._now)
         for lease in granted:
             if lease.state == State.ACTIVE:
                 self._do(Record(lease))
-        for lease in self._leases.forsaken(beat.leases, beat.asking, node):
+        for lease in self._leases.forsaken(heartbeat.leases, heartbeat.asking, node):
             log.warning("node %s no longer holds lease %s", node, lease.id)
             self._leave(lease.job_id, node, lease.id)
         unknown = f"the QPU agent of {self._qpu.name} does not know it"
         revoked = {
             lease_id: self._ended.get(lease_id, unknown)
-            for lease_id in beat.leases
+            for lease_id in heartbeat.leases
             if lease_id not in renewed
         }
         held = tuple(lease for lease in self._leases if lease.id in renewed)
         for lease in held:
-            if lease.id in beat.gone:
-                self._do(EndProcesses(lease, node, tuple(beat.gone[lease.id])))
+            if lease.id in heartbeat.gone:
+                self._do(EndProcesses(lease, node, tuple(heartbeat.gone[lease.id])))
         self._do(Renew(sender, held, revoked))
 
     # --- slurmctld -------------------------------------------------------------------------------

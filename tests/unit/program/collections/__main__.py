@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 import warnings
@@ -65,6 +66,14 @@ def _read(name: str, text: str, why: str) -> Verdict:
     return Verdict(name, "read", why)
 
 
+def _until_stopped(verdicts: Iterator[Verdict]) -> Iterator[Verdict]:
+    """Ends at a signal, so that what was read until then is told."""
+    try:
+        yield from verdicts
+    except KeyboardInterrupt:
+        print("collections: stopped before the end", file=sys.stderr)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs=2, default=(3, 12), metavar=("LEAST", "MOST"))
@@ -74,6 +83,7 @@ def main() -> int:
     parser.add_argument("--failures", type=Path, help="folder for the texts that fail")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sizes = range(given.sizes[0], given.sizes[1] + 1)
     collections = {"qiskit": _qiskit(sizes), "mqt": _mqt(sizes)}
     if given.qasmbench:
@@ -85,7 +95,7 @@ def main() -> int:
         if given.only not in (None, title):
             continue
         began, counts = time.monotonic(), Counter[str]()
-        for verdict in verdicts:
+        for verdict in _until_stopped(verdicts):
             counts[verdict.what] += 1
             if verdict.what in ("wrong", "refused"):
                 print(f"{title}: {verdict.name}: {verdict.what}: {verdict.why}", file=sys.stderr)

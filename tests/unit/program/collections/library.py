@@ -14,15 +14,15 @@ from qiskit.quantum_info import SparsePauliOp, random_clifford, random_unitary
 Family = Callable[[int], QuantumCircuit]
 
 
-def _gate(make: Callable[[int], Gate], spread: bool = True) -> Family:
-    """A gate for so many qubits, on a state with all amplitudes."""
+def _gate(make: Callable[[int], Gate], spread: float = 1) -> Family:
+    """A gate for so many qubits, on a state with all amplitudes of the first of them; ``spread`` is
+    which part."""
 
     def family(n: int) -> QuantumCircuit:
         gate = make(n)
         circuit = QuantumCircuit(gate.num_qubits)
-        if spread:
-            for q in range(gate.num_qubits):
-                circuit.ry(0.3 + 0.4 * q, q)
+        for q in range(int(spread * gate.num_qubits)):
+            circuit.ry(0.3 + 0.4 * q, q)
         circuit.append(gate, range(gate.num_qubits))
         for q in range(gate.num_qubits):
             circuit.rx(0.2 + 0.1 * q, q)
@@ -101,9 +101,9 @@ FAMILIES: dict[str, Family] = {
     "pauli": _gate(lambda n: lib.PauliGate(("XYZI" * n)[:n])),
     "diagonal": _gate(lambda n: lib.DiagonalGate(_phases(n))),
     "permutation": _gate(lambda n: lib.PermutationGate(np.random.default_rng(n).permutation(n))),
-    "state_preparation": _gate(lambda n: lib.StatePreparation(_amplitudes(n)), spread=False),
+    "state_preparation": _gate(lambda n: lib.StatePreparation(_amplitudes(n)), spread=0),
     "uniform_superposition": _gate(
-        lambda n: lib.UniformSuperpositionGate((1 << n) - 1, n), spread=False
+        lambda n: lib.UniformSuperpositionGate((1 << n) - 1, n), spread=0
     ),
     "mcx": _gate(lambda n: lib.MCXGate(n - 1)),
     "mcp": _gate(lambda n: lib.MCPhaseGate(0.7, n - 1)),
@@ -139,7 +139,8 @@ FAMILIES: dict[str, Family] = {
     "half_adder": _gate(lambda n: lib.HalfAdderGate(n // 2)),
     "full_adder": _gate(lambda n: lib.FullAdderGate(n // 2)),
     "modular_adder": _gate(lambda n: lib.ModularAdderGate(n // 2)),
-    "multiplier": _gate(lambda n: lib.MultiplierGate(max(1, n // 4))),
+    # Qiskit's ways to multiply differ where the product's qubits, the second half, are not 0.
+    "multiplier": _gate(lambda n: lib.MultiplierGate(max(1, n // 4)), spread=0.5),
     "cdkm_adder": lambda n: lib.CDKMRippleCarryAdder(n // 2).decompose(),
     "draper_adder": lambda n: lib.DraperQFTAdder(n // 2).decompose(),
     "vbe_adder": lambda n: lib.VBERippleCarryAdder(max(1, n // 3)).decompose(),

@@ -124,6 +124,8 @@ CONSTRUCTS = [
     Construct(CLASSICAL, "input of float, angle and arrays of them",
               H3 + "input float u; input array[angle, 2] v; qubit q; bit c; "
               "rx(u * v[0] + v[1]) q; c = measure q;", "1", parameters=(2.0, 1.0, pi - 2)),
+    Construct(CLASSICAL, "input of duration", H3 + "input duration d; qubit q; bit c; x q; "
+              "delay[2 * d] q; c = measure q;", "1", parameters=(100.0,), note="nanoseconds"),
     Construct(CLASSICAL, "input of int, uint, bool, bit",
               H3 + "input int n; input bool f; input bit[2] b; qubit q; bit c; "
               "if (f && b == 2) { for int i in [1:n] { x q; } } c = measure q;", "1",
@@ -202,8 +204,8 @@ CONSTRUCTS = [
            "#pragma braket unitary([[0, 1.0], [1.0, 0]]) $0\nc = measure $0;", "1"),
     _no(REST, "#pragma braket result, noise", "qubit q;\n#pragma braket result state_vector\n",
         "directives", "ask for expectations through the client"),
-    _no(REST, "cal, defcal, defcalgrammar", 'defcalgrammar "openpulse"; qubit q;',
-        "'defcalgrammar' statements", "no device here has pulses"),
+    _no(REST, "cal, defcal", 'defcalgrammar "openpulse"; qubit q; defcal x q { play(q); }',
+        "'defcal' statements", "no device here has pulses"),
     Construct(TWO, "qreg, creg, gate, barrier, reset, measure",
               H2 + "gate g(t) a { U(t, 0, pi) a; } qreg q[1]; creg c[1]; reset q; g(2*pi/2) q[0]; "
               "barrier q; measure q -> c;", "1"),

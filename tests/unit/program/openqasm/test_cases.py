@@ -173,6 +173,31 @@ CERTAIN = {
         "c = measure q[0];",
         "1",
     ),
+    "an alias of listed qubits, as Qiskit writes it": (
+        H3 + "qubit[3] q; bit[2] c; let a = {q[2], q[0]}; x a[0]; c = measure a;",
+        "01",
+    ),
+    "arithmetic of registers in OpenQASM 2": (
+        H2 + "qreg q[1]; creg a[3]; creg b[3]; x q[0]; measure q[0] -> a[1]; b = (a + 3); "
+        "b = ((b << 1) | 1);",
+        "011" + "010",
+    ),
+    "bits and numbers mix": (
+        H3 + "qubit[2] q; bit[2] c; x q[0]; c = measure q; c = c ^ 3; c[0] = !c[1] || c[0]; "
+        "bit d = c[0] & ~c[1];",
+        "010",
+    ),
+    "a call in an index takes place once": (
+        H3 + "qubit q; output int[8] n; array[int[8], 2] a = {1, 2}; "
+        "def f(qubit p, mutable array[int[8], 2] b) -> int { x p; b[0] += 1; bit m; "
+        "m = measure p; return int(m); } a[f(q, a)] += 5; n = a[0] * 16 + a[f(q, a)];",
+        "00100011",
+    ),
+    "a call in a range takes place once": (
+        H3 + "qubit q; output int[8] n; def f(qubit p) -> int { x p; bit m; m = measure p; "
+        "return int(m); } for int i in [0:f(q)] { n += 1; } n += 16 * f(q);",
+        "00000010",
+    ),
     "names of Braket": (
         "OPENQASM 3.0; qubit[2] q; bit[2] b; x q[0]; cnot q[0], q[1]; b = measure q;",
         "11",

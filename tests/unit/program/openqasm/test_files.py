@@ -85,3 +85,14 @@ def test_version_3_files_are_included_too(tmp_path: Path) -> None:
         "for int i in [1:n] { flip(q); }\nc = measure q;\n"
     )
     assert distribution(load(path)) == pytest.approx({"1": 1.0})
+
+
+def test_a_file_may_include_the_library_that_the_program_includes(program: Path) -> None:
+    (program.parent / "my.inc").write_text('include "qelib1.inc";\ngate mine a { x a; }\n')
+    assert distribution(load(program)) == pytest.approx({"1": 1.0})
+    lines = MAIN.replace('include "qelib1.inc";\n', "")
+    program.write_text(lines)
+    assert distribution(load(program)) == pytest.approx({"1": 1.0})
+    twice = MAIN.replace('include "my.inc";', 'include "qelib1.inc";')
+    with pytest.raises(ProgramError, match="already included"):
+        loads(twice)
