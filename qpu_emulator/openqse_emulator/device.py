@@ -146,9 +146,7 @@ class Emulator:
             )
         straight = straightened(program)
         if straight is None or timing.timed_by_parameters(straight.circuit):
-            controlled = dynamic.Prepared(program, self._model, self._settings, self._engine.team)
-            controlled.choose(None)
-            return controlled
+            return dynamic.Prepared(program, self._model, self._settings, self._engine.team)
         prepared = Prepared(straight, self._model, self._engine)
         if not program.parameters:  # otherwise what it takes is known with its parameters
             self._check(prepared)

@@ -67,6 +67,9 @@ class Prepared:
         """
         Args:
             engine: with numbers in place of zeros (``Engine.on_this_machine``).
+
+        Raises:
+            NotSupported: see ``choose``.
         """
         self.circuit = circuit
         self.compiled: Compiled = compiled(circuit, model)
@@ -74,6 +77,7 @@ class Prepared:
         durations = model.profile.durations_ns
         self.around_ns = durations.initialisation + durations.shot_overhead
         self._measured_ns = durations.one_qubit + durations.readout
+        self.choose(None)  # what cannot be computed is refused before it is run
 
     # --- time ------------------------------------------------------------------------------------
 
