@@ -159,6 +159,21 @@ def test_a_long_queue_of_the_device_is_filled_to_the_watermark_alone(
     assert len(rig.outcomes) <= 5  # not after all that came before it
 
 
+def test_the_loop_never_waits_for_a_device_that_takes_several(rig: Rig) -> None:
+    first, second = valued(1), valued(2)
+    rig.push(first)
+    (job,) = rig.under_way(1)
+    rig.service.end(job)
+    rig.until(lambda: first in rig.outcomes)
+    known = rig.executor._programs.get(first.program)
+    assert known is not None
+    known.seconds = 1e-9  # however short it was
+    rig.push(second)
+    (job,) = rig.under_way(1)  # ``turn`` has returned: the device still has the task
+    rig.service.end(job)
+    rig.until(lambda: second in rig.outcomes)
+
+
 def test_accounts_take_turns_before_anything_was_charged(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(watermark=8, capacity=8)
     rig.push(*(valued(n) for n in range(10)), *(valued(n, "ml") for n in range(10, 20)))

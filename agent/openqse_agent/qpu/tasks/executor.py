@@ -339,11 +339,14 @@ class Executor:
         if task is None:
             return None
         prepared = self._programs.get(task.program)
-        short = prepared is not None and prepared.expected(task.work) < _SHORT
+        # Who takes several at once queues them: what was short once may wait there, and the loop
+        # with it.
+        alone = self._depth == 1
+        short = alone and prepared is not None and prepared.expected(task.work) < _SHORT
         limit = self._slice if most is None or self._workers or not short else most
         batch = self._dispatch.begin(task, prepared, limit, now)
         batch.short = short
-        if self._depth > 1:
+        if not alone:
             expected = self.expected_qpu_time(task)
             self._dispatch.advance(batch, self._slice if expected is None else expected)
         return batch
