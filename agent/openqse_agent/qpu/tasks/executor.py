@@ -39,6 +39,9 @@ log = logging.getLogger("qpu-agent")
 
 #: A task expected to take less than this (seconds) is short: cheaper run than handed to a thread.
 _SHORT = 150e-6
+#: QPU time counted for a task under way whose program has not run before, seconds: enough for accounts
+#: to take turns. More would put those who come meanwhile behind what was never used.
+_UNKNOWN = 1e-6
 #: Seconds of short tasks that the loop runs before it looks at its sockets again.
 _TURN = 1e-3
 #: Questions that may wait for the device, and the part of the time that they get of it from tasks.
@@ -348,7 +351,7 @@ class Executor:
         batch.short = short
         if not alone:
             expected = self.expected_qpu_time(task)
-            self._dispatch.advance(batch, self._slice if expected is None else expected)
+            self._dispatch.advance(batch, _UNKNOWN if expected is None else expected)
         return batch
 
     def _run(self, batch: Batch) -> None:
