@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from openqse import device as devices
-from openqse import local
-from openqse.client import remote
+from openqse.client import local, remote
 from openqse.client.qpu import QPU
 from openqse.errors import NoLease
 

@@ -39,8 +39,8 @@ log = logging.getLogger("qpu-agent")
 
 #: A task expected to take less than this (seconds) is short: cheaper run than handed to a thread.
 _SHORT = 150e-6
-#: QPU time counted for a task under way whose program has not run before, seconds: enough for accounts
-#: to take turns. More would put those who come meanwhile behind what was never used.
+#: QPU time counted for a task under way whose program has not run before, seconds: enough for
+#: accounts to take turns. More would put those who come meanwhile behind what was never used.
 _UNKNOWN = 1e-6
 #: Seconds of short tasks that the loop runs before it looks at its sockets again.
 _TURN = 1e-3
