@@ -138,7 +138,12 @@ class _Program:
         self.task = task
         self.kinds = {channel.kind for channel in noise.channels(sequence)}
         # Where a program collapses, a branch waits with a state for every halving of the shots.
-        self.collapses = program.read(circuit, observed=task.observed).collapses
+        self.collapses = program.read(
+            circuit,
+            observed=task.observed,
+            disturbed=noise.disturbed(sequence, circuit.num_qubits),
+            identities=noise.identities(sequence),
+        ).collapses
         self.collapses += sum(channel.kind is Kind.KRAUS for channel in noise.channels(sequence))
 
     @property

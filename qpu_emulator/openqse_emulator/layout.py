@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from openqse.program.circuit import Circuit, Operation
 from openqse.program.gates import GATES, Op
 from openqse.program.observable import PauliSum
-from openqse_emulator.noise import Channel, Kind, Sequenced
+from openqse_emulator import noise
+from openqse_emulator.noise import Channel, Sequenced
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ def layout(circuit: Circuit, sequences: Callable[[], list[Sequenced]]) -> Layout
     if not turned.all():
         for sequenced in sequences():
             for item in sequenced:
-                if not _keeps_zero(item):
+                if not noise.keeps_zero(item):
                     turned[list(item.qubits)] = True
         turned[_overwriting(circuit)] = True
         if not turned.any():
@@ -100,15 +101,6 @@ def with_bits(circuit: Circuit) -> Circuit:
         return circuit
     clbits = np.where(dropped, circuit.num_clbits, circuit.clbits)
     return replace(circuit, num_clbits=circuit.num_clbits + 1, clbits=clbits)
-
-
-def _keeps_zero(item: Operation | Channel) -> bool:
-    """Whether a qubit that is 0 surely is 0 afterwards."""
-    if isinstance(item, Operation):
-        return item.op in (Op.MEASURE, Op.RESET, Op.ID)
-    if item.kind is Kind.PAULI:
-        return len(item.qubits) == 1 and item.probabilities[:2] == (0.0, 0.0)
-    return item.kind is Kind.DAMPING
 
 
 def _overwriting(circuit: Circuit) -> NDArray[np.int64]:

@@ -198,6 +198,32 @@ def channels(sequenced: Iterable[Operation | Channel]) -> Iterator[Channel]:
     return (item for item in sequenced if isinstance(item, Channel))
 
 
+def keeps_zero(item: Operation | Channel) -> bool:
+    """Whether a qubit that is 0 surely is 0 afterwards."""
+    if isinstance(item, Operation):
+        return item.op in (Op.MEASURE, Op.RESET, Op.ID)
+    if item.kind is Kind.PAULI:
+        return len(item.qubits) == 1 and item.probabilities[:2] == (0.0, 0.0)
+    return item.kind is Kind.DAMPING
+
+
+def disturbed(sequenced: Sequenced, num_qubits: int) -> NDArray[np.bool_]:
+    """The qubits that a channel may turn out of 0 before any gate acts on them: bool
+    ``(num_qubits,)``."""
+    found, settled = np.zeros((2, num_qubits), dtype=np.bool_)
+    for item in sequenced:
+        if not keeps_zero(item):
+            for qubit in item.qubits:
+                found[qubit] |= not settled[qubit] and isinstance(item, Channel)
+                settled[qubit] = True
+    return found
+
+
+def identities(sequenced: Sequenced) -> bool:
+    """Whether identities err: a sequence has them only then."""
+    return any(isinstance(item, Operation) and item.op is Op.ID for item in sequenced)
+
+
 def kraus(channel: Channel) -> NDArray[np.complex128]:
     """The Kraus operators of a channel, complex128 ``(k, 2**m, 2**m)`` on its ``m`` qubits.
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from openqse.program.circuit import Circuit, Operation
 from openqse.program.gates import Op
 from openqse.program.observable import PauliSum
+from openqse_emulator import noise
 from openqse_emulator.noise import Kind, Sequenced
 from openqse_emulator.randomness import Uniforms
 from openqse_emulator.statevector import branches, execute, paths, program, readout
@@ -72,7 +73,12 @@ class Prepared:
             observed: whether an observable stands at the end (see ``program.read``).
         """
         self._engine = engine
-        self._read = program.read(circuit, observed=observed)
+        self._read = program.read(
+            circuit,
+            observed=observed,
+            disturbed=noise.disturbed(sequence, circuit.num_qubits),
+            identities=noise.identities(sequence),
+        )
         self._angle_count = len(circuit.angle_constants)
         self._rows: list[tuple[int, ...]] = []
         self._operands: list[int] = self._read.operands.tolist()

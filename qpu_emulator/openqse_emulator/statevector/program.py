@@ -70,7 +70,13 @@ class Program:
         )  # fmt: skip
 
 
-def read(circuit: Circuit, *, observed: bool = False) -> Program:
+def read(
+    circuit: Circuit,
+    *,
+    observed: bool = False,
+    disturbed: NDArray[np.bool_] | None = None,
+    identities: bool = False,
+) -> Program:
     """The program of a circuit.
 
     Left out are identities, barriers, resets of qubits that nothing has touched, and, on qubits
@@ -82,11 +88,17 @@ def read(circuit: Circuit, *, observed: bool = False) -> Program:
         observed: whether an observable of all qubits stands at the end. Then what comes last on a
             qubit is left out if it is a measurement (see ``timing.final_measurements``), and
             stays if it is a reset.
+        disturbed: bool ``(num_qubits,)``, those that noise touches before any gate does; None
+            means none.
+        identities: whether identities touch their qubits, since they err.
     """
+    if disturbed is None:
+        disturbed = np.zeros(circuit.num_qubits, np.bool_)
     operations, operands, positions, last, most_items, collapses = _read(
         circuit.opcodes, circuit.controls, circuit.clbits, circuit.operand_offsets,
         circuit.operands, circuit.angle_offsets, circuit.term_angles, len(circuit.angle_constants),
-        circuit.num_qubits, circuit.num_clbits, circuit.num_outputs, observed,
+        circuit.num_qubits, circuit.num_clbits, circuit.num_outputs, observed, disturbed,
+        identities,
     )  # fmt: skip
     return Program(
         num_qubits=circuit.num_qubits,
@@ -112,13 +124,14 @@ _ADDED[[SHRINK, BRANCH]] = True
 def _read(
     opcodes: Any, controls: Any, clbits: Any, offsets: Any, operands: Any, angle_offsets: Any,
     term_angles: Any, angles: int, num_qubits: int, num_clbits: int,
-    num_outputs: int, observed: bool,
+    num_outputs: int, observed: bool, disturbed: Any, identities: bool,
 ) -> Any:  # fmt: skip
     """The operations of a program, their operands and positions, qubits and classical bits of the
     last measurements, the bound on items, and the number of collapses."""
     fates = _fates(
-        opcodes, operands, offsets, clbits, num_qubits, num_clbits, num_outputs, observed
-    )
+        opcodes, operands, offsets, clbits, num_qubits, num_clbits, num_outputs, observed,
+        disturbed, identities,
+    )  # fmt: skip
     chained = _chained(opcodes, controls, operands, offsets, num_qubits)
     free = np.zeros(angles, dtype=np.bool_)
     for term in range(len(term_angles)):
@@ -160,12 +173,12 @@ def _most_items(operations: Any) -> int:
 @kernel
 def _fates(
     opcodes: Any, operands: Any, offsets: Any, clbits: Any, num_qubits: int, num_clbits: int,
-    num_outputs: int, observed: bool,
+    num_outputs: int, observed: bool, disturbed: Any, identities: bool,
 ) -> Any:  # fmt: skip
     """What becomes of each operation."""
     count = len(opcodes)
     fates = np.full(count, _KEPT, dtype=np.int64)
-    touched = np.zeros(num_qubits, dtype=np.bool_)
+    touched = disturbed.copy()
     for i in range(count):
         op = opcodes[i]
         fresh = op == _RESET and not touched[operands[offsets[i]]]
@@ -179,7 +192,7 @@ def _fates(
     written[num_outputs:] = True  # nobody looks at them
     for i in range(count - 1, -1, -1):
         op = opcodes[i]
-        if fates[i] == _LEFT_OUT:
+        if fates[i] == _LEFT_OUT and not (identities and op == _ID):
             continue
         if op != _MEASURE and op != _RESET:
             for j in range(offsets[i], offsets[i + 1]):

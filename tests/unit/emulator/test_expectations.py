@@ -369,3 +369,28 @@ def test_qpu_time_of_an_expectation_counts_what_is_measured_on_the_way() -> None
     way = emulator.prepare(CircuitBuilder(1).x(0).measure(0, 0).x(0).measure(0, 0).build())
     more = emulator.estimate(way, 0, 1, z) - emulator.estimate(last, 0, 1, z)
     assert more == 4096 * (1200 + 100)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("circuit", "right"),
+    [
+        # An error of an identity turns a qubit that no gate touches: its reset undoes that.
+        (CircuitBuilder(1).id(0).reset(0).measure(0, 0), 0),
+        (CircuitBuilder(2).h(1).id(0).reset(0).measure(0, 0), 0),
+        # What an identity does after a measurement is not in its outcome.
+        (CircuitBuilder(1).measure(0, 0).id(0), 0),
+        (CircuitBuilder(1).measure(0, 0).id(0).measure(0, 1), 0b10),
+    ],
+)
+def test_errors_of_identities_happen_where_they_stand(
+    method: str, circuit: CircuitBuilder, right: int
+) -> None:
+    emulator = emulating(method, pauli={"id": (1.0, 0.0, 0.0)})
+    try:
+        prepared = emulator.prepare(circuit.build())
+        samples = emulator.run(prepared, NONE, 20, 1, never)
+    except NotSupported:
+        assert method == "statevector"
+        return
+    assert (samples.memory == right).all()
