@@ -56,8 +56,8 @@ class _Cold:
             return
         if not self._told:
             log.warning(
-                "numba's cache has no machine code for this processor: compiling, which takes a "
-                "minute. Do it ahead with: openqse-emulator warm"
+                "numba's cache has no machine code for this processor: compiling, which takes "
+                "minutes. Do it ahead with: openqse-emulator warm"
             )
         self._told = True
         log.warning("compiled: %s (%.1f s)", name, took)
