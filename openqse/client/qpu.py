@@ -79,6 +79,7 @@ class QPU:
         self._usage = Usage()
         self._session = session_id()
         self._translations = Translations(capabilities.formats)
+        self._checked = b""  # the program that was checked last
 
     @property
     def usage(self) -> Usage:
@@ -376,10 +377,11 @@ class QPU:
 
     def _check(self, program: Program, work: Work) -> None:
         """Refuses here what the device is going to refuse."""
-        if program.format in self.capabilities.formats:
-            device.check(program, work, self.capabilities, self.name)
-        else:
-            device.check_work(work, self.capabilities, self.name)
+        if program.digest != self._checked:
+            if program.format in self.capabilities.formats:
+                device.check_program(program, self.capabilities, self.name)
+            self._checked = program.digest
+        device.check_work(work, self.capabilities, self.name)
 
     def _said(self, task_id: str, outcome: Outcome) -> dict[str, Any]:
         """What every result says of its task."""
