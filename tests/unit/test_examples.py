@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import math
 import os
 import pkgutil
 import re
@@ -38,16 +39,20 @@ def test_the_python_of_the_readme_runs(
     """One block after the other, as in one program of a job whose QPU is the emulator."""
     connect = openqse.connect
     monkeypatch.setattr(openqse, "connect", lambda: connect("emulator"))
-    bell, tasks = blocks("python")
+    bell, tasks, teleport = blocks("python")
     with connect("emulator") as qpu:
         program: dict[str, Any] = {}
         exec(bell, program)
         assert set(program["result"].counts) == {"00", "11"}
         program["qpu"] = qpu
         exec(tasks, program)
+        exec(teleport, program)
     assert program["values"] == pytest.approx([0.99500417, 0.98006658])
+    registers = program["result"].registers
+    assert registers["out"]["0"] / 1000 == pytest.approx(math.cos(0.4) ** 2, abs=0.06)
+    assert set(registers["syndrome"]) == {"00", "01", "10", "11"}
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split("]")[0] for line in sorted(printed[1:])] == ["[0.1", "[0.2", "[0.3"]
+    assert [line.split("]")[0] for line in sorted(printed[1:4])] == ["[0.1", "[0.2", "[0.3"]
 
 
 COMMANDS = [command for block in blocks("console") for command in commands(block)]
