@@ -188,13 +188,18 @@ class Circuit:
                 alone (see ``straight.straightened``).
         """
         values, _ = parameter_sets(parameters, self.parameters)
-        if len(self.term_angles) and self.term_parameters.max() >= len(self.parameters):
+        if self.reads_cells:
             raise ProgramError("angles of this circuit are known only while it runs")
         angles = np.repeat(self.angle_constants[np.newaxis], len(values), axis=0)
         if len(self.term_angles):
             terms = values[:, self.term_parameters] * self.term_coefficients
             np.add.at(angles.T, self.term_angles, terms.T)
         return angles
+
+    @cached_property
+    def reads_cells(self) -> bool:
+        """Whether an angle depends on a cell."""
+        return bool((self.term_parameters >= len(self.parameters)).any())
 
     @cached_property
     def classical(self) -> bool:

@@ -39,9 +39,9 @@ class Straight:
         Raises:
             ProgramError, LimitExceeded: the source fails for one of the sets.
         """
-        computed = _computed(self.source)
-        if not len(computed):
+        if not self.source.reads_cells:
             return sets
+        computed = _computed(self.source)
         angles = np.array([_run(self.source, row)[0] for row in sets], dtype=np.float64)
         return np.concatenate([sets, angles[:, computed]], axis=1)
 

@@ -64,11 +64,15 @@ class Prepared:
 
     def bind(self, parameters: Values | None) -> NDArray[np.float64]:
         """The angles of ``computed`` for each set of parameters (see ``Circuit.bind``)."""
+        if not self.circuit.reads_cells:
+            return self.computed.bind(parameters)
         sets, _ = parameter_sets(parameters, self.circuit.parameters)
         return self.computed.bind(self._straight.parameters(sets))
 
     def finish(self, memory: NDArray[np.uint8], parameters: Values | None) -> NDArray[np.uint8]:
         """Samples of all bits, which are written to, as those of the program's results."""
+        if not self._straight.fixed and self.computed.num_clbits == self.circuit.num_outputs:
+            return memory
         sets, _ = parameter_sets(parameters, self.circuit.parameters)
         return self._straight.finish(memory, sets)
 
