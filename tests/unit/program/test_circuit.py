@@ -54,6 +54,25 @@ def test_every_gate_method_means_its_gate() -> None:
     np.testing.assert_allclose(reference.unitary(b.build()), expected, atol=1e-14)
 
 
+def test_every_other_gate_method_means_its_gate() -> None:
+    r, on = reference, reference.on
+    b = CircuitBuilder(3)
+    b.gphase(0.1).id(0).sdg(0).tdg(1).sx(2).sxdg(0).cy(0, 1).ch(1, 2).crx(0.2, 0, 2)
+    b.cry(0.3, 2, 1).crz(0.4, 1, 0).ccx(0, 1, 2).ccz(2, 0, 1).cswap(1, 0, 2)
+    b.rxx(0.5, 0, 1).ryy(0.6, 1, 2)
+    expected = np.exp(0.1j) * np.eye(8)
+    for matrix, qubits in [
+        (r.phase(-np.pi / 2), (0,)), (r.phase(-np.pi / 4), (1,)), (r.SX, (2,)),
+        (r.SX.conj().T, (0,)), (r.controlled(r.Y), (0, 1)), (r.controlled(r.H), (1, 2)),
+        (r.controlled(r.rotation(r.X, 0.2)), (0, 2)), (r.controlled(r.rotation(r.Y, 0.3)), (2, 1)),
+        (r.controlled(r.rotation(r.Z, 0.4)), (1, 0)), (r.controlled(r.X, 2), (0, 1, 2)),
+        (r.controlled(r.Z, 2), (2, 0, 1)), (r.controlled(r.SWAP), (1, 0, 2)),
+        (r.rotation(np.kron(r.X, r.X), 0.5), (0, 1)), (r.rotation(np.kron(r.Y, r.Y), 0.6), (1, 2)),
+    ]:  # fmt: skip
+        expected = on(qubits, matrix, 3) @ expected
+    np.testing.assert_allclose(reference.unitary(b.build()), expected, atol=1e-14)
+
+
 def test_measuring_grows_the_bits_and_measure_all_takes_new_ones() -> None:
     circuit = CircuitBuilder(2).measure(0, 2).measure_all().build()
     assert circuit.num_clbits == 5
